@@ -1,0 +1,118 @@
+//! The messages of `proto/`, generated at build time, and the method numbers of our framed services.
+//!
+//! `com.qcloud.cos.goosefs` is the public GooseFS 2.x client protocol, `goosefs` is ours. Rooms that use them import
+//! from the short names below.
+
+#[allow(non_camel_case_types, missing_docs, clippy::all, clippy::pedantic, unreachable_pub, rustdoc::all)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/all.rs"));
+}
+
+/// The public GooseFS 2.x client protocol.
+pub mod public {
+    pub use super::generated::com::qcloud::cos::goosefs::grpc::*;
+    /// Messages that the public services share below the services' own package.
+    pub mod shared {
+        pub use super::super::generated::com::qcloud::cos::goosefs::proto::*;
+    }
+}
+
+pub use generated::goosefs::{internal, journal, raft};
+
+/// Method numbers of frames. Wire format: never change one, only add.
+pub mod method {
+    /// One numbered method of a framed service.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub struct Method {
+        /// The number on the wire.
+        pub number: u16,
+        /// The name in logs, metrics and errors.
+        pub name: &'static str,
+    }
+
+    macro_rules! methods {
+        ($($(#[$doc:meta])* $constant:ident = $number:literal, $name:literal;)*) => {
+            $($(#[$doc])* pub const $constant: Method = Method { number: $number, name: $name };)*
+
+            /// Every method.
+            pub const ALL: &[Method] = &[$($constant),*];
+        };
+    }
+
+    methods! {
+        /// `HelloRequest` to `HelloResponse`, first on every connection.
+        HELLO = 1, "Hello";
+
+        // Masters, `proto/internal/master.proto`: the inode service.
+        /// `OpenSessionRequest` to `OpenSessionResponse`.
+        OPEN_SESSION = 100, "OpenSession";
+        /// `LookupRequest` to `AttrResponse`.
+        LOOKUP = 101, "Lookup";
+        /// `GetAttrRequest` to `AttrResponse`.
+        GET_ATTR = 102, "GetAttr";
+        /// `ReadDirRequest` to `ReadDirResponse`.
+        READ_DIR = 103, "ReadDir";
+        /// `ResolveRequest` to `AttrResponse`.
+        RESOLVE = 104, "Resolve";
+        /// `CreateRequest` to `AttrResponse`.
+        CREATE = 105, "Create";
+        /// `MakeDirRequest` to `AttrResponse`.
+        MAKE_DIR = 106, "MakeDir";
+        /// `SymlinkRequest` to `AttrResponse`.
+        SYMLINK = 107, "Symlink";
+        /// `RemoveRequest` to `Empty`.
+        REMOVE = 108, "Remove";
+        /// `RenameRequest` to `AttrResponse`.
+        RENAME = 109, "Rename";
+        /// `SetAttrRequest` to `AttrResponse`.
+        SET_ATTR = 110, "SetAttr";
+        /// `TruncateRequest` to `AttrResponse`.
+        TRUNCATE = 111, "Truncate";
+        /// `CompleteRequest` to `AttrResponse`.
+        COMPLETE = 112, "Complete";
+        /// `PersistRequest` to `PersistResponse`.
+        PERSIST = 113, "Persist";
+        /// `StatFsRequest` to `StatFsResponse`.
+        STAT_FS = 114, "StatFs";
+        /// `ChangesRequest` to `ChangesResponse`.
+        CHANGES = 115, "Changes";
+
+        // Masters: versions, mounts, workers.
+        /// `VersionRequest` to `VersionResponse`.
+        VERSION = 130, "Version";
+        /// `MountsRequest` to `MountsResponse`.
+        MOUNTS = 131, "Mounts";
+        /// `WorkersRequest` to `WorkersResponse`.
+        WORKERS = 132, "Workers";
+        /// `HeartbeatRequest` to `HeartbeatResponse`; every master answers, not the leader alone.
+        HEARTBEAT = 133, "Heartbeat";
+        /// `CommitBlockRequest` to `Empty`.
+        COMMIT_BLOCK = 134, "CommitBlock";
+
+        // Workers, `proto/internal/worker.proto`.
+        /// `ReadContentRequest`, answered by a stream of payloads.
+        READ_CONTENT = 200, "ReadContent";
+        /// `WriteContentRequest` and a stream of payloads, each answered by `WriteContentResponse`.
+        WRITE_CONTENT = 201, "WriteContent";
+        /// `UploadContentRequest` to `UploadContentResponse`.
+        UPLOAD_CONTENT = 202, "UploadContent";
+        /// `DropContentsRequest` to `DropContentsResponse`.
+        DROP_CONTENTS = 203, "DropContents";
+        /// `CachedRequest` to `CachedResponse`.
+        CACHED = 204, "Cached";
+        /// `FillContentRequest` to `FillContentResponse`.
+        FILL_CONTENT = 205, "FillContent";
+
+        // A worker's Unix socket.
+        /// `OpenContainerRequest` to `OpenContainerResponse` and one descriptor.
+        OPEN_CONTAINER = 220, "OpenContainer";
+        /// `CloseLeaseRequest` to `Empty`.
+        CLOSE_LEASE = 221, "CloseLease";
+    }
+
+    /// The method with this wire number.
+    #[must_use]
+    pub fn by_number(number: u16) -> Option<Method> {
+        ALL.iter().copied().find(|method| method.number == number)
+    }
+}

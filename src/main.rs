@@ -1,0 +1,5 @@
+//! Start of the `goosefs` binary.
+
+fn main() -> std::process::ExitCode {
+    goosefs::run()
+}
