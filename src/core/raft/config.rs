@@ -1,0 +1,58 @@
+//! What a Raft node is told when it starts.
+
+use crate::id::ClusterId;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Configuration of one [`Node`](super::Node). Plain fields; [`RaftConfig::new`] fills in the timing that was measured.
+#[derive(Clone, Debug)]
+pub struct RaftConfig {
+    /// The data directory: identity, log, snapshots. Made when it does not exist.
+    pub dir: PathBuf,
+    /// Our place in `peers`, the `--id` of the master.
+    pub slot: u32,
+    /// Raft addresses, `host:port`, by slot.
+    pub peers: Vec<String>,
+    /// What clients dial, `host:port`, by slot: goes into errors that name the leader.
+    pub rpc_addresses: Vec<String>,
+    /// The cluster id that a first start must use; drawn at random when not set.
+    pub cluster: Option<ClusterId>,
+    /// How often a leader makes itself heard.
+    pub heartbeat: Duration,
+    /// Shortest time before a follower calls an election, after the lease has run out.
+    pub election_min: Duration,
+    /// Longest such time, and the length of the leader's lease.
+    pub election_max: Duration,
+    /// A snapshot is taken after so many entries.
+    pub snapshot_entries: u64,
+    /// Entries that stay in the log behind a snapshot, for followers that are a little late.
+    pub keep_entries: u64,
+    /// Bytes of a snapshot sent in one message.
+    pub snapshot_chunk: usize,
+    /// Recent log entries kept in memory for followers and for applying.
+    pub cache_bytes: usize,
+    /// Size of the file that is given up when the disk is full, so that there is room to step down in order.
+    pub reserve_bytes: u64,
+}
+
+impl RaftConfig {
+    /// The measured defaults (DESIGN §3, Timing) for a node that lives in `dir` and is `peers[slot]`.
+    #[must_use]
+    pub fn new(dir: PathBuf, slot: u32, peers: Vec<String>, rpc_addresses: Vec<String>) -> RaftConfig {
+        RaftConfig {
+            dir,
+            slot,
+            peers,
+            rpc_addresses,
+            cluster: None,
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(150),
+            election_max: Duration::from_millis(300),
+            snapshot_entries: 200_000,
+            keep_entries: 20_000,
+            snapshot_chunk: 1 << 20,
+            cache_bytes: 16 << 20,
+            reserve_bytes: 32 << 20,
+        }
+    }
+}
