@@ -1,0 +1,126 @@
+//! Making room: reservations, watermarks, eviction.
+
+use super::super::evict::Selection;
+use super::super::index::{DirId, Input};
+use super::super::place::{self, Room};
+use super::{Counts, Dir, Store};
+use crate::Result;
+use crate::id::{BlockId, ContainerId};
+
+/// Containers looked at under one hold of the index lock.
+const LOOK_AT: usize = 1024;
+
+/// Units evicted by one flush of the mirror.
+const EVICT_AT_ONCE: usize = 256;
+
+impl Store {
+    /// Reserves `bytes` for `block` in the directory that suits it best, evicting what must go. `None`: nothing more
+    /// can be evicted. Blocks.
+    pub(in crate::block) fn reserve(&self, block: BlockId, bytes: u64) -> Option<DirId> {
+        let order = self.dirs_for(block);
+        let reserved = order.iter().copied().find(|dir| self.reserve_in(*dir, bytes)).or_else(|| {
+            order.into_iter().find(|dir| {
+                // Others may take the room as it is made, so one more try is worth it and many are not.
+                (0..2).any(|_| self.make_room(*dir, bytes) && self.reserve_in(*dir, bytes))
+            })
+        });
+        if reserved.is_none() {
+            Counts::add(&self.inner.counts.no_room, 1);
+        }
+        reserved
+    }
+
+    pub(in crate::block) fn unreserve(&self, dir: DirId, bytes: u64) {
+        self.inner.index.lock().quota_mut(dir).unreserve(bytes);
+    }
+
+    fn reserve_in(&self, dir: DirId, bytes: u64) -> bool {
+        let mut index = self.inner.index.lock();
+        let reserved = index.quota_mut(dir).reserve(bytes);
+        let pressure = index.quota(dir).above(self.dir(dir).high) > 0;
+        drop(index);
+        if pressure && let Some(hook) = self.inner.pressure.get() {
+            hook();
+        }
+        reserved
+    }
+
+    /// The directories that may take `block`, best first; only one when part of it is here.
+    fn dirs_for(&self, block: BlockId) -> Vec<DirId> {
+        let index = self.inner.index.lock();
+        let usable = self.inner.dirs.iter().filter(|dir| !dir.is_failed());
+        if let Some(here) = index.dir_of(block) {
+            return usable.map(|dir| dir.id).filter(|dir| *dir == here).collect();
+        }
+        let rooms = usable.map(|dir| Room {
+            dir: dir.id,
+            tier: dir.tier,
+            free: index.quota(dir.id).free(),
+            holds_container: index.holds(block.container(), dir.id),
+        });
+        place::order(rooms.collect())
+    }
+
+    /// Evicts until `bytes` fit into `dir`.
+    fn make_room(&self, dir: DirId, bytes: u64) -> bool {
+        let _one_at_a_time = self.inner.evicting.lock();
+        let free = || self.inner.index.lock().quota(dir).free();
+        let missing = bytes.saturating_sub(free());
+        if missing > 0 && self.evict_from(self.dir(dir), missing).is_err() {
+            return false;
+        }
+        free() >= bytes
+    }
+
+    /// Brings every directory that is above its high watermark down to the low one. Answers with the bytes freed.
+    /// Blocks.
+    pub fn evict(&self) -> Result<u64> {
+        let _one_at_a_time = self.inner.evicting.lock();
+        let mut freed = 0;
+        for dir in self.inner.dirs.iter().filter(|dir| !dir.is_failed()) {
+            let (above_high, above_low) = {
+                let index = self.inner.index.lock();
+                (index.quota(dir.id).above(dir.high), index.quota(dir.id).above(dir.low))
+            };
+            if above_high > 0 {
+                freed += self.evict_from(dir, above_low)?;
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Brings directories that hold more than their quota down to the low watermark.
+    pub(super) fn trim(&self) -> Result<u64> {
+        let mut freed = 0;
+        for dir in &self.inner.dirs {
+            let (full, above_low) = {
+                let index = self.inner.index.lock();
+                let quota = index.quota(dir.id);
+                (quota.total() > quota.limit, quota.above(dir.low))
+            };
+            if full {
+                freed += self.evict_from(dir, above_low)?;
+            }
+        }
+        Ok(freed)
+    }
+
+    fn evict_from(&self, dir: &Dir, need: u64) -> Result<u64> {
+        let mut selection = Selection::new(need);
+        let mut from = Some(ContainerId(0));
+        while let Some(start) = from {
+            let (candidates, next) = self.inner.index.lock().candidates(dir.id, start, LOOK_AT);
+            candidates.into_iter().for_each(|candidate| selection.offer(&*self.inner.policy, candidate));
+            from = next;
+        }
+        let mut freed = 0;
+        for units in selection.finish().chunks(EVICT_AT_ONCE) {
+            let effects = self.inner.index.lock().apply(Input::Evict { units: units.to_vec() });
+            let bytes = effects.freed;
+            self.carry_out(effects)?;
+            freed += bytes;
+        }
+        Counts::add(&self.inner.counts.evicted_bytes, freed);
+        Ok(freed)
+    }
+}
