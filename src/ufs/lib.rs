@@ -1,1 +1,179 @@
-//! To be filled by its owner.
+//! Under-storages: slow storage behind the cache.
+//!
+//! One small trait, [`Ufs`], one connector per file, behaviour added by wrappers named for what they add (`wrap/`), and
+//! one suite that every connector passes. [`connect`] picks the connector by the URI's scheme. Called by masters (list,
+//! stat, side effects) and workers (read, write).
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use goosefs_core::proto::internal::{Fingerprint, NodeKind};
+use goosefs_core::{Code, Error, Result};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What a connector can do. What it cannot is answered with `ReadOnly` or `Unimplemented`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capabilities {
+    /// Objects can be written, removed and renamed.
+    pub writable: bool,
+    /// A rename of a file or directory is one atomic step.
+    pub atomic_rename: bool,
+    /// Directories exist by themselves (not only as prefixes of objects).
+    pub directories: bool,
+    /// Mode, owner, group and times can be kept.
+    pub attributes: bool,
+}
+
+/// One object or directory.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Entry {
+    /// Name within its directory; empty for the root of the storage.
+    pub name: String,
+    /// File, directory or symlink.
+    pub kind: NodeKind,
+    /// Which version it is; for directories only the time counts.
+    pub fingerprint: Fingerprint,
+    /// Permission bits, where the storage has them.
+    pub mode: Option<u32>,
+    /// Owner's name, empty where the storage has none.
+    pub owner: String,
+    /// Group's name, empty where the storage has none.
+    pub group: String,
+}
+
+/// Changes to attributes; `None` leaves one as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Attributes {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner's name.
+    pub owner: Option<String>,
+    /// Group's name.
+    pub group: Option<String>,
+    /// Modification time, milliseconds since 1970.
+    pub mtime_ms: Option<u64>,
+}
+
+/// Room in the storage; `None` where it does not say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Space {
+    /// Bytes in all.
+    pub capacity: Option<u64>,
+    /// Bytes taken.
+    pub used: Option<u64>,
+}
+
+/// A storage. Paths are relative to the mount's URI: no leading slash, `/` between names, not percent-encoded, empty
+/// for the root.
+#[async_trait]
+pub trait Ufs: Send + Sync + Debug + 'static {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Looks at one path.
+    ///
+    /// # Errors
+    /// `NotFound`, else what the storage said.
+    async fn stat(&self, path: &str) -> Result<Entry>;
+
+    /// The entries of a directory, each once, in no order. An error within the stream voids the whole listing.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotDirectory`, else what the storage said.
+    async fn list(&self, path: &str) -> Result<BoxStream<'static, Result<Entry>>>;
+
+    /// The bytes of `range` of the version `expected`, exactly `range.end - range.start` of them.
+    ///
+    /// # Errors
+    /// `Stale` when the storage holds another version, also in the middle; `NotFound` when the object is gone.
+    async fn read(
+        &self,
+        path: &str,
+        range: Range<u64>,
+        expected: &Fingerprint,
+    ) -> Result<BoxStream<'static, Result<Bytes>>>;
+
+    /// Begins to write an object, which appears (or replaces what was there) whole at [`Writer::finish`] or not at all.
+    /// Missing parent directories are made.
+    ///
+    /// # Errors
+    /// `ReadOnly`, else what the storage said.
+    async fn create(&self, path: &str, attributes: &Attributes) -> Result<Box<dyn Writer>>;
+
+    /// Makes a directory and its missing parents; one that exists is no error.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `NotDirectory`, else what the storage said.
+    async fn make_directory(&self, path: &str, attributes: &Attributes) -> Result<()>;
+
+    /// Removes a file or an empty directory; one that is gone is no error, so that a repeated call succeeds.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `NotEmpty`, else what the storage said.
+    async fn remove(&self, path: &str, kind: NodeKind) -> Result<()>;
+
+    /// Removes a directory with all it holds; one that is gone is no error.
+    ///
+    /// # Errors
+    /// `ReadOnly`, else what the storage said.
+    async fn remove_all(&self, path: &str) -> Result<()>;
+
+    /// Renames a file or directory. With `replace` an existing file at `to` is replaced. Repeating a rename that was
+    /// done (nothing at `from`, something at `to`) succeeds.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `NotFound`, `AlreadyExists`, else what the storage said.
+    async fn rename(&self, from: &str, to: &str, replace: bool) -> Result<()>;
+
+    /// Changes attributes, as far as the storage keeps them.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `NotFound`, else what the storage said.
+    async fn set_attributes(&self, path: &str, attributes: &Attributes) -> Result<()>;
+
+    /// How much room there is.
+    ///
+    /// # Errors
+    /// What the storage said.
+    async fn space(&self) -> Result<Space>;
+}
+
+/// An object that is being written.
+#[async_trait]
+pub trait Writer: Send {
+    /// Appends.
+    ///
+    /// # Errors
+    /// What the storage said; the writer is then useless.
+    async fn write(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Makes the object appear, durably, and says which version it is.
+    ///
+    /// # Errors
+    /// What the storage said; nothing appeared.
+    async fn finish(self: Box<Self>) -> Result<Fingerprint>;
+
+    /// Gives up: nothing appears, nothing stays behind.
+    async fn abort(self: Box<Self>);
+}
+
+/// Whether two fingerprints can be of one version: equal in every field that both have.
+#[must_use]
+pub fn same_version(a: &Fingerprint, b: &Fingerprint) -> bool {
+    let times = a.mtime_ms.zip(b.mtime_ms).is_none_or(|(a, b)| a == b);
+    let tags = a.etag.is_empty() || b.etag.is_empty() || a.etag == b.etag;
+    a.length == b.length && times && tags
+}
+
+/// Makes the connector for `uri` (`/path`, `file:///path`, `http://…`, `https://…`) without touching the storage.
+/// `options` are the mount's.
+///
+/// # Errors
+/// `InvalidArgument` naming the URI or option and what is allowed.
+pub fn connect(uri: &str, options: &BTreeMap<String, String>) -> Result<Arc<dyn Ufs>> {
+    let _ = options;
+    Err(Error::new(Code::Unimplemented, format!("no connector for {uri} yet")))
+}

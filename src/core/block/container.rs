@@ -37,7 +37,9 @@ pub fn prepare(dir: &Path) -> Result<Abilities> {
         .map_err(|cause| Error::io(format_args!("create the tier directory {}", dir.display()), cause))?;
     probe_hole_punching(dir)?;
     let kind = statfs(dir)
-        .map_err(|errno| Error::io(format_args!("look at the file system of {}", dir.display()), errno.into()))?
+        .map_err(|errno| {
+            Error::io(format_args!("look at the file system of {}", dir.display()), errno.into())
+        })?
         .filesystem_type();
     Ok(Abilities { stacked: kind == OVERLAYFS_SUPER_MAGIC || OTHER_STACKED.contains(&kind) })
 }
@@ -68,7 +70,10 @@ fn probe_hole_punching(dir: &Path) -> Result<()> {
     }
     Err(Error::new(
         Code::InvalidArgument,
-        format!("the tier directory {} is on a file system that cannot punch holes into files", dir.display()),
+        format!(
+            "the tier directory {} is on a file system that cannot punch holes into files",
+            dir.display()
+        ),
     )
     .hint("put it on ext4, xfs, btrfs or tmpfs: evicting a block gives its space back by a hole"))
 }

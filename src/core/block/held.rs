@@ -41,11 +41,8 @@ impl HeldLog {
             Err(cause) => return Err(doing("read", cause)),
         };
         let (records, good) = replay(&bytes);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|cause| doing("open", cause))?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(&path).map_err(|cause| doing("open", cause))?;
         file.set_len(good).map_err(|cause| doing("cut", cause))?;
         let log = HeldLog { path: path.clone(), file, bytes: good, live: good };
         Ok((log, records, bytes.len() as u64 - good))

@@ -98,11 +98,15 @@ fn parse(text: &str) -> Option<Identity> {
 /// Takes `dir` for this process; held until the guard is dropped.
 pub fn lock(dir: &Path) -> Result<Flock<File>> {
     let path = dir.join("lock");
-    let file = File::create(&path).map_err(|cause| Error::io(format_args!("create {}", path.display()), cause))?;
+    let file =
+        File::create(&path).map_err(|cause| Error::io(format_args!("create {}", path.display()), cause))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
         if errno == nix::errno::Errno::EAGAIN {
-            return Error::new(Code::Busy, format!("the tier directory {} is used by another worker", dir.display()))
-                .hint("give every worker directories of its own");
+            return Error::new(
+                Code::Busy,
+                format!("the tier directory {} is used by another worker", dir.display()),
+            )
+            .hint("give every worker directories of its own");
         }
         Error::io(format_args!("lock {}", path.display()), errno.into())
     })

@@ -47,7 +47,8 @@ impl Store {
             match claimed {
                 Ok(claimed) if claimed.claim.dir == dir => {
                     let anew = !claimed.effects.records.is_empty();
-                    let mut writer = self.open_writer(content, block, claimed.claim, claimed.unfinished_crc)?;
+                    let mut writer =
+                        self.open_writer(content, block, claimed.claim, claimed.unfinished_crc)?;
                     writer.reserved = PAGE;
                     self.carry_out(claimed.effects)?;
                     if anew {
@@ -67,7 +68,13 @@ impl Store {
         }
     }
 
-    fn clear_way(&self, content: &Content, block: BlockId, refusal: Refusal, deadline: Instant) -> Result<()> {
+    fn clear_way(
+        &self,
+        content: &Content,
+        block: BlockId,
+        refusal: Refusal,
+        deadline: Instant,
+    ) -> Result<()> {
         match refusal {
             Refusal::Outdated => self.truncated(content.id, content.generation).map(drop),
             Refusal::Stale => Err(Error::new(
@@ -222,8 +229,11 @@ impl Drop for BlockWriter {
 }
 
 fn no_room(block: BlockId) -> Error {
-    Error::new(Code::NoSpace, format!("no room for block {block}: the cache is full and nothing may be evicted"))
-        .hint("raise goosefs.worker.tieredstore.level0.dirs.quota, add workers, or wait until data is persisted")
+    Error::new(
+        Code::NoSpace,
+        format!("no room for block {block}: the cache is full and nothing may be evicted"),
+    )
+    .hint("raise goosefs.worker.tieredstore.level0.dirs.quota, add workers, or wait until data is persisted")
 }
 
 fn gone(block: BlockId) -> Error {

@@ -3,7 +3,8 @@
 use super::super::pages::{PAGE, Page, Pages, page_count, page_len};
 use super::super::record::{HeldRecord, Key};
 use super::{
-    Block, Claim, Container, Content, DirId, DirSet, Effects, HandOutState, Incarnation, Index, Refusal, WriteClaim,
+    Block, Claim, Container, Content, DirId, DirSet, Effects, HandOutState, Incarnation, Index, Refusal,
+    WriteClaim,
 };
 use crate::id::{BlockId, ContainerId};
 
@@ -30,7 +31,13 @@ impl Index {
     }
 
     /// Pins block `index` of `content` for filling; `dir` is where it goes if nothing of it is here yet.
-    pub fn claim_fill(&mut self, content: &Content, index: u64, dir: DirId, now_ms: u64) -> Result<Claim, Refusal> {
+    pub fn claim_fill(
+        &mut self,
+        content: &Content,
+        index: u64,
+        dir: DirId,
+        now_ms: u64,
+    ) -> Result<Claim, Refusal> {
         let length = content.block_len(index);
         let (container, at) = self.claim(content, index, dir, length, now_ms)?;
         let incarnation = container.incarnation;
@@ -165,7 +172,13 @@ impl Index {
 
     /// Counts a lease on a content that is wholly in one directory and trusted. With `first` the record must be
     /// flushed before the descriptor leaves.
-    pub fn hand_out(&mut self, container: ContainerId, generation: u64, length: u64, now_ms: u64) -> HandOutState {
+    pub fn hand_out(
+        &mut self,
+        container: ContainerId,
+        generation: u64,
+        length: u64,
+        now_ms: u64,
+    ) -> HandOutState {
         let Some(found) = self.containers.get_mut(&container).filter(|found| found.generation == generation)
         else {
             return HandOutState::Absent;

@@ -213,7 +213,8 @@ impl Index {
     /// Cached bytes of a block.
     #[must_use]
     pub fn block_bytes(&self, block: BlockId) -> u64 {
-        let found = self.containers.get(&block.container()).and_then(|container| container.block(block.index()));
+        let found =
+            self.containers.get(&block.container()).and_then(|container| container.block(block.index()));
         found.map_or(0, |block| block.pages.bytes(block.length))
     }
 
@@ -260,7 +261,8 @@ impl Index {
     /// Page `page` of `block`, if it is here.
     #[must_use]
     pub fn page(&self, block: BlockId, incarnation: Incarnation, page: u32) -> Option<PageView> {
-        let found = self.containers.get(&block.container()).filter(|found| found.incarnation == incarnation)?;
+        let found =
+            self.containers.get(&block.container()).filter(|found| found.incarnation == incarnation)?;
         let found = found.block(block.index())?;
         match found.pages.get(page) {
             Page::Absent => None,

@@ -84,7 +84,9 @@ impl Index {
     pub(super) fn remove_blocks(&mut self, id: ContainerId, indices: &[u64], effects: &mut Effects) {
         for index in indices {
             let Some(container) = self.containers.get_mut(&id) else { return };
-            let Ok(at) = container.blocks.binary_search_by_key(index, |(at, _)| u64::from(*at)) else { continue };
+            let Ok(at) = container.blocks.binary_search_by_key(index, |(at, _)| u64::from(*at)) else {
+                continue;
+            };
             let (_, block) = container.blocks.remove(at);
             let (dir, bytes, mount) = (block.dir, block.disk_space(), container.mount);
             let start = index * container.block_size;
@@ -151,7 +153,12 @@ impl Index {
     /// What may be evicted from `dir`, from `from` on, looking at no more than `limit` containers. The last value is
     /// where to go on.
     #[must_use]
-    pub fn candidates(&self, dir: DirId, from: ContainerId, limit: usize) -> (Vec<Candidate>, Option<ContainerId>) {
+    pub fn candidates(
+        &self,
+        dir: DirId,
+        from: ContainerId,
+        limit: usize,
+    ) -> (Vec<Candidate>, Option<ContainerId>) {
         let mut found = Vec::new();
         let mut looked = 0;
         for (id, container) in self.containers.range(from..) {

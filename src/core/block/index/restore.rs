@@ -12,7 +12,8 @@ impl Index {
         match key {
             Key::Container(id) => {
                 let container = self.containers.get(&id)?;
-                let here = container.blocks.iter().any(|(_, block)| block.dir == dir && !block.pages.is_empty());
+                let here =
+                    container.blocks.iter().any(|(_, block)| block.dir == dir && !block.pages.is_empty());
                 here.then(|| container_record(container, dir).encode_to_vec())
             }
             Key::Block(id) => {
@@ -26,7 +27,8 @@ impl Index {
     pub(super) fn held_record(&self, id: BlockId) -> Option<HeldRecord> {
         let container = self.containers.get(&id.container())?;
         let block = container.block(id.index()).filter(|block| block.held)?;
-        let held = HeldBlock { container: container_record(container, block.dir), block: block_record(block) };
+        let held =
+            HeldBlock { container: container_record(container, block.dir), block: block_record(block) };
         Some(HeldRecord { block: id.0, held: Some(held) })
     }
 
@@ -57,7 +59,13 @@ impl Index {
 
     /// Takes back what a record said. With `clean`, the store was stopped in order and its files flushed, so they are
     /// trusted. Answers whether the block (or container) was taken in.
-    pub(in crate::block) fn restore_container(&mut self, dir: DirId, id: ContainerId, record: &ContainerRecord, clean: bool) {
+    pub(in crate::block) fn restore_container(
+        &mut self,
+        dir: DirId,
+        id: ContainerId,
+        record: &ContainerRecord,
+        clean: bool,
+    ) {
         if let Some(known) = self.containers.get(&id) {
             if known.generation > record.generation {
                 return;
@@ -145,7 +153,8 @@ impl Index {
         let Some(container) = self.containers.get(&id) else { return Vec::new() };
         let here = container.blocks.iter().filter(|(_, block)| block.dir == dir);
         let indices: Vec<u64> = here.map(|(index, _)| u64::from(*index)).collect();
-        let lost = self.held_blocks(id).into_iter().filter(|block| indices.contains(&block.index())).collect();
+        let lost =
+            self.held_blocks(id).into_iter().filter(|block| indices.contains(&block.index())).collect();
         let mut effects = Effects::default();
         self.remove_blocks(id, &indices, &mut effects);
         for removal in effects.removals {

@@ -40,7 +40,11 @@ impl Store {
             Some(_) => self.empty(&all, *identity)?,
         };
         identity.mark = Some(mark);
-        self.inner.dirs.iter().filter(|dir| !dir.is_failed()).try_for_each(|dir| identity.write(&dir.path))?;
+        self.inner
+            .dirs
+            .iter()
+            .filter(|dir| !dir.is_failed())
+            .try_for_each(|dir| identity.write(&dir.path))?;
         Ok(adopted)
     }
 

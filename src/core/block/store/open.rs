@@ -47,8 +47,7 @@ pub(super) fn open(config: &StoreConfig, clock: Arc<dyn Clock>, policy: Box<dyn 
         .enumerate()
         .flat_map(|(tier, spec)| spec.dirs.iter().map(move |dir| (tier, spec, dir)))
         .collect();
-    let mut index =
-        Index::new(specs.iter().map(|(_, _, dir)| Quota::new(dir.quota)).collect());
+    let mut index = Index::new(specs.iter().map(|(_, _, dir)| Quota::new(dir.quota)).collect());
     let mut dirs = Vec::new();
     let mut identities = Vec::new();
     for (number, (tier, spec, dir_spec)) in (0..).zip(&specs) {
