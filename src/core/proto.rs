@@ -88,6 +88,8 @@ pub mod method {
         HEARTBEAT = 133, "Heartbeat";
         /// `CommitBlockRequest` to `Empty`.
         COMMIT_BLOCK = 134, "CommitBlock";
+        /// `ClusterRequest` to `ClusterResponse`; every master answers, not the leader alone.
+        CLUSTER = 135, "Cluster";
 
         // Workers, `proto/internal/worker.proto`.
         /// `ReadContentRequest`, answered by a stream of payloads.

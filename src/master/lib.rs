@@ -1,1 +1,9 @@
-//! To be filled by its owner.
+//! The master role.
+//!
+//! To be completed with the rooms.
+
+mod config;
+mod start;
+
+pub use config::Config;
+pub use start::{Addresses, Deps, Listeners, Running, start};
