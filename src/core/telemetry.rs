@@ -1,1 +1,34 @@
-//! To be filled by its owner.
+//! Logs: to standard error, never to standard output, which belongs to what a command prints.
+//!
+//! Called once by `cmd/`, before a role starts; library code only emits events.
+
+use crate::error::{Code, Error, Result};
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Sends events to standard error from now on. `filter` is a level or a list of directives such as
+/// `info,goosefs_master=debug`.
+///
+/// # Errors
+/// `InvalidArgument` when `filter` is none, `Internal` when it was called before.
+pub fn init(filter: &str, format: Format) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|cause| {
+        Error::new(Code::InvalidArgument, format!("\"{filter}\" is not a log level: {cause}"))
+            .hint("use error, warn, info, debug, trace or directives such as info,goosefs_master=debug")
+    })?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let done = match format {
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        Format::Json => lines.json().try_init(),
+    };
+    done.map_err(|cause| Error::new(Code::Internal, format!("start logging: {cause}")))
+}
