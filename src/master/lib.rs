@@ -3,6 +3,7 @@
 //! To be completed with the rooms.
 
 mod config;
+pub mod namespace;
 mod start;
 
 pub use config::Config;
