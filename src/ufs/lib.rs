@@ -4,67 +4,22 @@
 //! one suite that every connector passes. [`connect`] picks the connector by the URI's scheme. Called by masters (list,
 //! stat, side effects) and workers (read, write).
 
+mod entry;
+mod local;
+mod uri;
+mod web;
+
+pub use entry::{Attributes, Capabilities, Entry, Space, same_version};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use goosefs_core::Result;
 use goosefs_core::proto::internal::{Fingerprint, NodeKind};
-use goosefs_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// What a connector can do. What it cannot is answered with `ReadOnly` or `Unimplemented`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Capabilities {
-    /// Objects can be written, removed and renamed.
-    pub writable: bool,
-    /// A rename of a file or directory is one atomic step.
-    pub atomic_rename: bool,
-    /// Directories exist by themselves (not only as prefixes of objects).
-    pub directories: bool,
-    /// Mode, owner, group and times can be kept.
-    pub attributes: bool,
-}
-
-/// One object or directory.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Entry {
-    /// Name within its directory; empty for the root of the storage.
-    pub name: String,
-    /// File, directory or symlink.
-    pub kind: NodeKind,
-    /// Which version it is; for directories only the time counts.
-    pub fingerprint: Fingerprint,
-    /// Permission bits, where the storage has them.
-    pub mode: Option<u32>,
-    /// Owner's name, empty where the storage has none.
-    pub owner: String,
-    /// Group's name, empty where the storage has none.
-    pub group: String,
-}
-
-/// Changes to attributes; `None` leaves one as it is.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Attributes {
-    /// Permission bits.
-    pub mode: Option<u32>,
-    /// Owner's name.
-    pub owner: Option<String>,
-    /// Group's name.
-    pub group: Option<String>,
-    /// Modification time, milliseconds since 1970.
-    pub mtime_ms: Option<u64>,
-}
-
-/// Room in the storage; `None` where it does not say.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Space {
-    /// Bytes in all.
-    pub capacity: Option<u64>,
-    /// Bytes taken.
-    pub used: Option<u64>,
-}
 
 /// A storage. Paths are relative to the mount's URI: no leading slash, `/` between names, not percent-encoded, empty
 /// for the root.
@@ -160,20 +115,14 @@ pub trait Writer: Send {
     async fn abort(self: Box<Self>);
 }
 
-/// Whether two fingerprints can be of one version: equal in every field that both have.
-#[must_use]
-pub fn same_version(a: &Fingerprint, b: &Fingerprint) -> bool {
-    let times = a.mtime_ms.zip(b.mtime_ms).is_none_or(|(a, b)| a == b);
-    let tags = a.etag.is_empty() || b.etag.is_empty() || a.etag == b.etag;
-    a.length == b.length && times && tags
-}
-
 /// Makes the connector for `uri` (`/path`, `file:///path`, `http://…`, `https://…`) without touching the storage.
-/// `options` are the mount's.
+/// `options` are the mount's; those of other prefixes than the connector's own pass unread.
 ///
 /// # Errors
 /// `InvalidArgument` naming the URI or option and what is allowed.
 pub fn connect(uri: &str, options: &BTreeMap<String, String>) -> Result<Arc<dyn Ufs>> {
-    let _ = options;
-    Err(Error::new(Code::Unimplemented, format!("no connector for {uri} yet")))
+    match uri::Location::parse(uri)? {
+        uri::Location::Local(root) => Ok(Arc::new(local::LocalUfs::new(root))),
+        uri::Location::Web(base) => Ok(Arc::new(web::WebUfs::new(base, &web::Options::read(options)?)?)),
+    }
 }

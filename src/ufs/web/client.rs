@@ -1,0 +1,170 @@
+//! One request to a web server: time-outs, retries, redirects below the mount, and errors that say what happened.
+
+use super::address;
+use super::options::Options;
+use super::tls;
+use super::version::text;
+use goosefs_core::{Code, Error, Result};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode};
+use std::time::Duration;
+use url::Url;
+
+/// The first pause before a request is sent again; it doubles up to [`LONGEST_PAUSE`].
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// How many redirects are followed for one request.
+const REDIRECTS: usize = 5;
+
+/// A mounted address and the connections to its server, which are kept and used again.
+#[derive(Debug)]
+pub(super) struct Client {
+    base: Url,
+    http: reqwest::Client,
+    options: Options,
+}
+
+impl Client {
+    pub(super) fn new(base: Url, options: &Options) -> Result<Client> {
+        let tls = tls::config(base.scheme() == "https", options.ca_file.as_deref())?;
+        let mut headers = HeaderMap::new();
+        // A compressed body has other lengths and ranges than the file.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            // One connection a stream: HTTP/2 would put all ranges of a fill behind one TCP window.
+            .http1_only()
+            .connect_timeout(options.connection_timeout)
+            .pool_idle_timeout(Duration::from_secs(60))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .user_agent(concat!("goosefs/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .build()
+            .map_err(|cause| Error::new(Code::Internal, "HTTP cannot be set up").caused_by(cause))?;
+        Ok(Client { base, http, options: options.clone() })
+    }
+
+    /// The mounted address; it ends with a slash.
+    pub(super) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Sends an idempotent request and gives back the answer's head, whatever its status, but for those that may pass
+    /// (429, 500, 502, 503, 504): these and failures of the connection are tried again with growing pauses.
+    ///
+    /// Errors: `DeadlineExceeded` when the last try took too long, else `Ufs`.
+    pub(super) async fn send(&self, method: &Method, url: &Url, headers: &HeaderMap) -> Result<Response> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..self.options.retries {
+            let wait = match self.attempt(method, url, headers).await {
+                Ok(answer) if may_pass(answer.status()) => asked_pause(answer.headers()).unwrap_or(pause),
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    tracing::debug!(%error, "request to a web server failed and is sent again");
+                    pause
+                }
+            };
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        let answer = self.attempt(method, url, headers).await?;
+        if may_pass(answer.status()) { Err(unexpected(method, url, answer.status())) } else { Ok(answer) }
+    }
+
+    /// As [`Client::send`], and follows redirects that stay below the mount; says where the answer came from.
+    pub(super) async fn send_following(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<(Url, Response)> {
+        let mut url = url.clone();
+        for _ in 0..REDIRECTS {
+            let answer = self.send(method, &url, headers).await?;
+            match redirect(&answer) {
+                Some(location) => url = address::redirected(&self.base, &url, location)?,
+                None => return Ok((url, answer)),
+            }
+        }
+        Err(Error::new(Code::Ufs, format!("{url} redirects more than {REDIRECTS} times")))
+    }
+
+    async fn attempt(&self, method: &Method, url: &Url, headers: &HeaderMap) -> Result<Response> {
+        let request = self.http.request(method.clone(), url.clone()).headers(headers.clone());
+        let limit = self.options.header_timeout;
+        match tokio::time::timeout(limit, request.send()).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(cause)) => Err(failed(&format!("{method} {url}"), cause)),
+            Err(_) => {
+                Err(Error::new(Code::DeadlineExceeded, format!("{method} {url}: no answer in {limit:?}")))
+            }
+        }
+    }
+}
+
+/// Where a redirect leads.
+pub(super) fn redirect(answer: &Response) -> Option<&str> {
+    let redirects = answer.status().is_redirection() && answer.status() != StatusCode::NOT_MODIFIED;
+    if redirects { text(answer.headers(), LOCATION) } else { None }
+}
+
+/// The error for a status that tells neither what was asked for nor that it is not there.
+pub(super) fn unexpected(method: &Method, url: &Url, status: StatusCode) -> Error {
+    let message = format!("{method} {url}: the server answered {status}");
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            Error::new(Code::NotFound, format!("{url} does not exist"))
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::new(Code::PermissionDenied, message),
+        _ => Error::new(Code::Ufs, message),
+    }
+}
+
+/// Refuses bodies that are not the file itself.
+///
+/// Errors: `Ufs` when the server compresses although it was told not to.
+pub(super) fn check_identity(url: &Url, headers: &HeaderMap) -> Result<()> {
+    match text(headers, CONTENT_ENCODING) {
+        None | Some("" | "identity") => Ok(()),
+        Some(encoding) => {
+            let message = format!("{url} is sent as {encoding} although plain bytes were asked for");
+            Err(Error::new(Code::Ufs, message).hint("switch compression off for it at the server"))
+        }
+    }
+}
+
+/// The error for a connection that failed; `doing` names the request.
+pub(super) fn failed(doing: &str, cause: reqwest::Error) -> Error {
+    // The outer texts repeat the URL and say "error sending request"; the innermost says what happened.
+    let mut innermost: &dyn std::error::Error = &cause;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let code = if cause.is_timeout() { Code::DeadlineExceeded } else { Code::Ufs };
+    let message = format!("{doing}: {innermost}");
+    Error::new(code, message).caused_by(cause)
+}
+
+fn may_pass(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// The pause that the server asks for, as far as we are willing to wait.
+fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = text(headers, RETRY_AFTER)?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}
