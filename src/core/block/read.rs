@@ -13,6 +13,7 @@ use crate::id::BlockId;
 use crate::{Code, Error, Result};
 use bytes::Bytes;
 use std::fs::File;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What reading a page gave.
@@ -30,7 +31,7 @@ pub struct Pin {
     store: Store,
     block: BlockId,
     claim: Claim,
-    file: File,
+    file: Arc<File>,
 }
 
 /// Keeps a block in place while its missing pages are filled.
@@ -66,7 +67,13 @@ impl Store {
         if !self.inner.index.lock().is_current(block.container(), claim.incarnation) {
             return None;
         }
-        Some(Pin { store: self.clone(), block, claim, file })
+        Some(Pin { store: self.clone(), block, claim, file: Arc::new(file) })
+    }
+
+    /// Which of `pages` of a block of `generation` are not here.
+    #[must_use]
+    pub fn missing(&self, block: BlockId, generation: u64, pages: Range<u32>) -> Vec<u32> {
+        self.inner.index.lock().missing(block, generation, pages)
     }
 
     /// Makes ready to fill block `index` of `content`. `None`: nothing can be evicted for it, or its place is being
@@ -127,6 +134,25 @@ impl Pin {
     #[must_use]
     pub fn has(&self, page: u32) -> bool {
         self.view(page).is_some()
+    }
+
+    /// How many bytes from `offset` of the block on, at most `limit`, are here and need no check, so that they can be
+    /// sent from [`Pin::file`] as they are.
+    #[must_use]
+    pub fn ready(&self, offset: u64, limit: u64) -> u64 {
+        self.store.inner.index.lock().ready(self.block, self.claim.incarnation, offset, limit)
+    }
+
+    /// The container. Its bytes are the block's only as long as this pin lives.
+    #[must_use]
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Where the block starts in the container.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.claim.start
     }
 
     /// Reads up to `length` bytes at `offset` of the block, no further than the end of the page that `offset` lies in.

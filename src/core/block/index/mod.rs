@@ -15,10 +15,11 @@ mod types;
 
 pub use types::*;
 
-use super::pages::{Page, Pages, page_len};
+use super::pages::{PAGE, Page, Pages, page_len};
 use super::quota::Quota;
 use crate::id::{BlockId, ContainerId, MountId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// A set of directories.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -270,6 +271,33 @@ impl Index {
                 Some(PageView { crc, verified, length: page_len(found.length, page), held: found.held })
             }
         }
+    }
+
+    /// Bytes of `block` from `offset` on, at most `limit`, whose pages are here and verified.
+    #[must_use]
+    pub fn ready(&self, block: BlockId, incarnation: Incarnation, offset: u64, limit: u64) -> u64 {
+        let current =
+            self.containers.get(&block.container()).filter(|found| found.incarnation == incarnation);
+        let Some(found) = current.and_then(|found| found.block(block.index())) else { return 0 };
+        let end = offset.saturating_add(limit).min(found.length);
+        let mut at = offset;
+        while at < end {
+            let number = u32::try_from(at / PAGE).unwrap_or(u32::MAX);
+            if !matches!(found.pages.get(number), Page::Present { verified: true, .. }) {
+                break;
+            }
+            at = (u64::from(number) + 1) * PAGE;
+        }
+        at.min(end).saturating_sub(offset)
+    }
+
+    /// Which of `pages` of a block of `generation` are not here.
+    #[must_use]
+    pub fn missing(&self, block: BlockId, generation: u64, pages: Range<u32>) -> Vec<u32> {
+        let current = self.containers.get(&block.container()).filter(|found| found.generation == generation);
+        let found = current.and_then(|found| found.block(block.index()));
+        let absent = |page: &u32| found.is_none_or(|block| block.pages.get(*page) == Page::Absent);
+        pages.filter(absent).collect()
     }
 
     /// Pages of `container` that were not verified since the store was opened.

@@ -68,7 +68,8 @@ impl Call {
         Ok(())
     }
 
-    /// Sends `length` bytes of `file` from `offset` as payloads, by `sendfile` where the socket allows.
+    /// Sends `length` bytes of `file` from `offset` as payloads, by `sendfile` where the socket allows. Returns when the
+    /// last of them is with the kernel (never while they are only queued): the caller's guard against eviction ends then.
     ///
     /// # Errors
     /// `Cancelled` when the caller went away, `Io` when the file cannot be read; the stream then ends with that error.
