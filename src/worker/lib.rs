@@ -6,13 +6,33 @@
 //! |---|---|
 //! | `config` | what a worker is told |
 //! | `start` | the order of starting and stopping |
+//! | `node` | all rooms of one worker, for each other |
+//! | `service` | what others may ask: frames, the GooseFS protocol's `BlockWorker` |
+//! | `read`, `write` | one content, from the nearest source, into the store |
+//! | `fill` | missing pages from under-storages, each fetched once |
+//! | `versions`, `mounts`, `peers` | what the masters say: which bytes count, storages, other workers |
+//! | `heartbeat` | telling every master, dropping what they say |
+//! | `tasks` | eviction, flushing, letting go of only copies that were persisted |
+//! | `in_flight` | cached bytes that a connection still has to send |
 //! | `metrics` | what is counted |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod config;
+mod disk;
+mod fill;
+mod heartbeat;
+mod in_flight;
 mod metrics;
+mod mounts;
+mod node;
+mod peers;
+mod read;
+mod service;
 mod start;
+mod tasks;
+mod versions;
+mod write;
 
 pub use config::Config;
-pub use start::{Addresses, Deps, Running, start};
+pub use start::{Addresses, Connect, Deps, Running, start};

@@ -1,0 +1,263 @@
+//! One run: a range request whose pages go to whoever waits, and to the disk.
+
+use super::plan::Run;
+use super::{Fetched, Inner, Outcome, PageKey, Pieces};
+use crate::disk::blocking;
+use crate::versions::Version;
+use bytes::Bytes;
+use futures::StreamExt;
+use goosefs_core::block::{BlockSlot, PAGE};
+use goosefs_core::{Code, Error, Result};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A request that failed in a way that may pass is made so often in all.
+const ATTEMPTS: u32 = 3;
+
+/// Before the second attempt; doubled before each further one.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A page that is being written to the disk, and whether it found room.
+struct Writing {
+    key: PageKey,
+    /// Kept until then, so that whoever comes meanwhile gets the bytes.
+    _landed: watch::Sender<Outcome>,
+    task: JoinHandle<Result<bool>>,
+}
+
+/// What is left of a run. Dropping it takes its pages off the table; whoever waits for them begins anew.
+pub(super) struct Work {
+    inner: Arc<Inner>,
+    version: Arc<Version>,
+    run: Run,
+    /// Pages that have not landed yet, in order.
+    landings: VecDeque<(PageKey, watch::Sender<Outcome>)>,
+    writing: Option<Writing>,
+}
+
+impl Work {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        version: Arc<Version>,
+        run: Run,
+        landings: Vec<(PageKey, watch::Sender<Outcome>)>,
+    ) -> Work {
+        Work { inner, version, run, landings: landings.into(), writing: None }
+    }
+
+    pub(super) async fn run(mut self) {
+        let stop = self.inner.tasks.stop();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.fetch() => {}
+        }
+    }
+
+    async fn fetch(&mut self) {
+        let inner = self.inner.clone();
+        let Ok(_one_of_all) = inner.in_all.acquire().await else { return };
+        let started = Instant::now();
+        let (store, content, block) = (inner.store.clone(), self.version.content(), self.run.block);
+        let slot = match blocking(move || Ok(store.slot(&content, block))).await {
+            Ok(Some(slot)) => slot,
+            Ok(None) => return self.land_rest(&Ok(Fetched::Uncached)),
+            Err(error) => return self.land_rest(&Err(error)),
+        };
+        let mut pause = PAUSE;
+        for attempt in 1.. {
+            match self.attempt(&slot).await {
+                Ok(()) => break,
+                Err(error) if attempt < ATTEMPTS && may_pass(error.code) => {
+                    let content = self.version.content;
+                    tracing::debug!(%content, %error, attempt, "a storage is asked again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(error) => {
+                    inner.metrics.fill_errors.inc();
+                    self.land_rest(&Err(in_our_words(error, &self.version)));
+                    break;
+                }
+            }
+        }
+        self.written().await;
+        inner.metrics.fill_seconds.observe(started.elapsed().as_secs_f64());
+    }
+
+    /// Requests the pages that are left. `Ok` also when there is no more room for them.
+    async fn attempt(&mut self, slot: &Arc<BlockSlot>) -> Result<()> {
+        let Some(first) = self.landings.front().map(|(key, _)| key.page) else { return Ok(()) };
+        let version = self.version.clone();
+        let expected = version.object().ok_or_else(|| {
+            Error::new(Code::Stale, format!("content {} has no object in its storage", version.content))
+        })?;
+        let content = version.content();
+        let block_start = self.run.block * content.block_size;
+        let block_len = content.block_len(self.run.block);
+        let start = block_start + u64::from(first) * PAGE;
+        let end = block_start + (u64::from(self.run.pages.end) * PAGE).min(block_len);
+        let mount = self.inner.mounts.get(version.mount).await?;
+        let patience = self.inner.limits.timeout;
+        let mut bytes = within(patience, mount.ufs.read(&version.ufs_path, start..end, expected)).await?;
+        let mut page = PageBuilder::default();
+        while let Some((next, _)) = self.landings.front() {
+            let wanted = (block_len - u64::from(next.page) * PAGE).min(PAGE);
+            if let Some(pieces) = page.take(wanted) {
+                if !self.landed(slot, pieces).await {
+                    break;
+                }
+                continue;
+            }
+            let Some(piece) = within(patience, async { bytes.next().await.transpose() }).await? else {
+                let message = format!("the storage of {} ended a range early", version.ufs_path);
+                return Err(Error::new(Code::Ufs, message));
+            };
+            self.inner.metrics.fill_bytes.inc_by(piece.len() as u64);
+            page.push(piece);
+        }
+        Ok(())
+    }
+
+    /// A page is complete: gives it to whoever waits and begins to write it. `false` when the disk takes no more: what
+    /// is left is to be read past the cache then.
+    async fn landed(&mut self, slot: &Arc<BlockSlot>, pieces: Pieces) -> bool {
+        let room = self.written().await;
+        let Some((key, landed)) = self.landings.pop_front() else { return false };
+        landed.send_replace(Some(Ok(Fetched::Page(pieces.clone()))));
+        if !room {
+            self.take_off(key);
+            self.land_rest(&Ok(Fetched::Uncached));
+            return false;
+        }
+        let slot = slot.clone();
+        let write = move || match slot.reserve(key.page) {
+            Some(room) => room.fill(&pieces).map(|()| true),
+            None => Ok(false),
+        };
+        self.writing = Some(Writing { key, _landed: landed, task: tokio::task::spawn_blocking(write) });
+        true
+    }
+
+    /// Waits until the page before is on the disk. `false` when it found no place there.
+    async fn written(&mut self) -> bool {
+        let Some(writing) = self.writing.as_mut() else { return true };
+        let outcome = (&mut writing.task).await;
+        let key = writing.key;
+        self.writing = None;
+        self.take_off(key);
+        match outcome {
+            Ok(Ok(room)) => room,
+            Ok(Err(error)) => {
+                tracing::debug!(block = %key.block, page = key.page, %error, "a page could not be cached");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn land_rest(&mut self, outcome: &Result<Fetched>) {
+        for (key, landing) in std::mem::take(&mut self.landings) {
+            self.take_off(key);
+            landing.send_replace(Some(outcome.clone()));
+        }
+    }
+
+    fn take_off(&self, key: PageKey) {
+        self.inner.table.lock().flights.remove(&key);
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let mut table = self.inner.table.lock();
+        let left = self.landings.iter().map(|(key, _)| *key);
+        for key in left.chain(self.writing.as_ref().map(|writing| writing.key)) {
+            table.flights.remove(&key);
+        }
+        if let Some(runs) = table.runs.get_mut(&self.version.content) {
+            *runs = runs.saturating_sub(1);
+            if *runs == 0 {
+                table.runs.remove(&self.version.content);
+            }
+        }
+    }
+}
+
+/// Bytes on their way to becoming pages.
+#[derive(Default)]
+struct PageBuilder {
+    pieces: Vec<Bytes>,
+    bytes: u64,
+}
+
+impl PageBuilder {
+    fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len() as u64;
+        self.pieces.push(piece);
+    }
+
+    /// The next page of `wanted` bytes, once they are there.
+    fn take(&mut self, wanted: u64) -> Option<Pieces> {
+        if self.bytes < wanted {
+            return None;
+        }
+        let mut rest = std::mem::take(&mut self.pieces);
+        let surplus = self.bytes - wanted;
+        if surplus > 0
+            && let Some(last) = rest.last_mut()
+        {
+            // One piece is pushed at a time, so what is too much lies in the last one.
+            let split = last.len() - surplus as usize;
+            self.pieces.push(last.split_off(split));
+        }
+        self.bytes = surplus;
+        Some(rest.into())
+    }
+}
+
+/// Whether the same request may go well a moment later.
+fn may_pass(code: Code) -> bool {
+    code.retryable() || code == Code::Ufs
+}
+
+/// An object that is gone is another version to a reader, not a missing file.
+fn in_our_words(error: Error, version: &Version) -> Error {
+    match error.code {
+        Code::NotFound => {
+            Error::new(Code::Stale, format!("{} is gone from its storage: {error}", version.ufs_path))
+        }
+        _ => error.context(format_args!("read {} from its storage", version.ufs_path)),
+    }
+}
+
+pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(patience, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let message = format!("the storage sent nothing for {} s", patience.as_secs());
+            Err(Error::new(Code::DeadlineExceeded, message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_cut_from_whatever_pieces_come() {
+        let mut builder = PageBuilder::default();
+        builder.push(Bytes::from_static(b"abc"));
+        assert_eq!(builder.take(4), None);
+        builder.push(Bytes::from_static(b"defghijkl"));
+        let cut = |pieces: Option<Pieces>| pieces.map(|pieces| pieces.concat());
+        assert_eq!(cut(builder.take(4)), Some(b"abcd".to_vec()));
+        assert_eq!(cut(builder.take(4)), Some(b"efgh".to_vec()));
+        assert_eq!(cut(builder.take(4)), Some(b"ijkl".to_vec()));
+        assert_eq!(cut(builder.take(1)), None);
+    }
+}

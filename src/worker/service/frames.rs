@@ -1,0 +1,210 @@
+//! Our own service over frames: clients, masters and other workers.
+
+use super::upload::upload;
+use crate::disk::blocking;
+use crate::node::Node;
+use crate::peers::{mark_of, wire_mark};
+use crate::read::{Piece, Range, Reader, Sources};
+use crate::write::ContentWriter;
+use async_trait::async_trait;
+use goosefs_core::id::ContentId;
+use goosefs_core::proto::internal::{
+    CachedRequest, CachedResponse, DropContentsRequest, DropContentsResponse, FillContentRequest,
+    FillContentResponse, HelloRequest, HelloResponse, ReadContentRequest, WriteContentRequest,
+    WriteContentResponse,
+};
+use goosefs_core::proto::method;
+use goosefs_core::rpc::frame::{Call, FrameService, Incoming, Peer};
+use goosefs_core::{Code, Error, Result};
+use std::sync::Arc;
+
+/// Payloads of cached files are at most so long, so that a slow reader keeps no file pinned for long.
+const FILE_PIECE: u64 = 4 << 20;
+
+/// The framed service of one worker.
+pub(crate) struct Frames {
+    node: Arc<Node>,
+}
+
+impl Frames {
+    pub(crate) fn new(node: Arc<Node>) -> Frames {
+        Frames { node }
+    }
+
+    async fn read(&self, call: &mut Call) -> Result<()> {
+        let request: ReadContentRequest = call.request()?;
+        let range = Range {
+            content: content(request.content)?,
+            offset: request.offset,
+            length: request.length,
+            sequential: request.sequential,
+            generation: request.generation,
+            sources: if request.cached_only { Sources::Cache } else { Sources::All },
+        };
+        let mut reader = Reader::open(self.node.clone(), range).await?;
+        if request.cached_only && request.generation != 0 && reader.version().generation != request.generation
+        {
+            let message = format!("content {} is cached here in another generation", range.content);
+            return Err(Error::new(Code::NotFound, message));
+        }
+        while let Some(piece) = reader.next().await? {
+            match piece {
+                Piece::Memory(bytes) => call.send(bytes).await?,
+                Piece::File { pin, mut offset, mut length } => {
+                    while length > 0 {
+                        let part = length.min(FILE_PIECE);
+                        let file = pin.file().clone();
+                        // Before it is sent, because a caller that goes away cuts this off while the file is queued.
+                        self.node.in_flight.keep(&pin);
+                        call.send_file(file, offset, part).await?;
+                        offset += part;
+                        length -= part;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, call: &mut Call) -> Result<()> {
+        let request: WriteContentRequest = call.request()?;
+        let content = content(request.content)?;
+        let generation = Some(request.generation);
+        let mut writer =
+            ContentWriter::open(self.node.clone(), content, request.offset, request.block_size, generation)
+                .await?;
+        loop {
+            let incoming = call.receive().await?;
+            match incoming {
+                Some(Incoming::Payload(bytes)) => {
+                    self.node.metrics.written_bytes.inc_by(bytes.len() as u64);
+                    writer.append(bytes).await?;
+                }
+                // WriteFlush is the only message of this stream.
+                Some(Incoming::Message(_)) => writer.commit().await?,
+                None => {
+                    writer.commit().await?;
+                    return call.send_message(&progress(&writer)).await;
+                }
+            }
+            call.send_message(&progress(&writer)).await?;
+        }
+    }
+
+    async fn drop_contents(&self, request: DropContentsRequest) -> Result<DropContentsResponse> {
+        let mut contents = Vec::new();
+        for raw in request.contents {
+            let id = content(raw)?;
+            self.node.versions.forget(id);
+            contents.push(id);
+        }
+        let store = self.node.store.clone();
+        let unpersisted_too = request.unpersisted_too;
+        let freed = blocking(move || {
+            contents
+                .into_iter()
+                .map(|content| store.drop_content(content, unpersisted_too))
+                .sum::<Result<u64>>()
+        });
+        Ok(DropContentsResponse { freed: freed.await? })
+    }
+
+    fn cached(&self, request: &CachedRequest) -> Result<CachedResponse> {
+        let bytes = request.contents.iter().map(|raw| Ok(self.node.store.content_bytes(content(*raw)?)));
+        Ok(CachedResponse { bytes: bytes.collect::<Result<_>>()? })
+    }
+
+    async fn fill(&self, request: FillContentRequest) -> Result<FillContentResponse> {
+        let content = content(request.content)?;
+        let version = self.node.versions.get(content, 0).await?;
+        if version.object().is_none() {
+            let message = format!("content {content} is not in its storage (yet): there is nothing to load");
+            return Err(Error::new(Code::Incomplete, message));
+        }
+        let filled = match self.node.fill.range(&version, 0..version.length).await {
+            Err(error) if error.code == Code::Stale => {
+                let version = self.node.versions.fresh(content).await?;
+                self.node.fill.range(&version, 0..version.length).await?
+            }
+            filled => filled?,
+        };
+        Ok(FillContentResponse { filled, was_cached: filled == 0 })
+    }
+}
+
+#[async_trait]
+impl FrameService for Frames {
+    fn hello(&self, _peer: &Peer, request: &HelloRequest) -> Result<HelloResponse> {
+        hello(&self.node, request)
+    }
+
+    async fn call(&self, mut call: Call) {
+        match call.method {
+            method::READ_CONTENT => {
+                let outcome = Box::pin(self.read(&mut call)).await;
+                call.finish(outcome).await;
+            }
+            method::WRITE_CONTENT => {
+                let outcome = Box::pin(self.write(&mut call)).await;
+                call.finish(outcome).await;
+            }
+            method::UPLOAD_CONTENT => {
+                let answer = match call.request() {
+                    Ok(request) => Box::pin(upload(&self.node, request)).await,
+                    Err(error) => Err(error),
+                };
+                call.answer(answer).await;
+            }
+            method::DROP_CONTENTS => {
+                let answer = match call.request() {
+                    Ok(request) => self.drop_contents(request).await,
+                    Err(error) => Err(error),
+                };
+                call.answer(answer).await;
+            }
+            method::CACHED => {
+                let answer = call.request().and_then(|request| self.cached(&request));
+                call.answer(answer).await;
+            }
+            method::FILL_CONTENT => {
+                let answer = match call.request() {
+                    Ok(request) => Box::pin(self.fill(request)).await,
+                    Err(error) => Err(error),
+                };
+                call.answer(answer).await;
+            }
+            other => {
+                let message = format!("{} is not served by workers", other.name);
+                call.answer::<CachedResponse>(Err(Error::new(Code::Unimplemented, message))).await;
+            }
+        }
+    }
+}
+
+/// Who we are, unless the peer belongs to another cluster.
+pub(crate) fn hello(node: &Node, request: &HelloRequest) -> Result<HelloResponse> {
+    if let Some(theirs) = mark_of(request.cluster.as_ref())
+        && theirs != node.mark
+    {
+        let message = format!("this worker belongs to cluster {}, the caller to {theirs}", node.mark);
+        return Err(Error::new(Code::WrongCluster, message));
+    }
+    Ok(HelloResponse {
+        version: 1,
+        cluster: Some(wire_mark(node.mark)),
+        worker: node.store.worker().0,
+        node: 0,
+    })
+}
+
+fn progress(writer: &ContentWriter) -> WriteContentResponse {
+    WriteContentResponse { taken: writer.taken(), committed: writer.committed() }
+}
+
+fn content(raw: u64) -> Result<ContentId> {
+    ContentId::from_raw(raw).ok_or_else(|| no_content(raw))
+}
+
+pub(super) fn no_content(raw: u64) -> Error {
+    Error::new(Code::InvalidArgument, format!("{raw} is not a content id"))
+}

@@ -1,0 +1,6 @@
+//! What others may ask of a worker: our own framed service, and the `BlockWorker` of the GooseFS protocol.
+
+mod frames;
+mod upload;
+
+pub(crate) use frames::Frames;

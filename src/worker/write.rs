@@ -1,0 +1,168 @@
+//! Writing a content: bytes go into this worker's store as only copies, and their location to the masters.
+//!
+//! What a [`ContentWriter`] has taken counts once [`ContentWriter::commit`] has answered: by then the block store
+//! remembers it over a kill of this process, and a quorum of masters knows that this worker holds it. Full blocks are
+//! committed on the way.
+
+use crate::disk::blocking;
+use crate::node::Node;
+use bytes::Bytes;
+use goosefs_core::block::{BlockWriter, Content};
+use goosefs_core::id::{BlockId, ContentId, max_file_len};
+use goosefs_core::proto::internal::{CommitBlockRequest, Empty};
+use goosefs_core::proto::method;
+use goosefs_core::{Code, Error, Result};
+use std::sync::Arc;
+
+/// Writes one content from an offset on.
+pub(crate) struct ContentWriter {
+    node: Arc<Node>,
+    content: Content,
+    start: u64,
+    at: u64,
+    /// Everything before this offset is committed.
+    committed: u64,
+    block: Option<BlockWriter>,
+}
+
+impl ContentWriter {
+    /// Makes ready to write `content` at `offset`. With `generation`, only that one.
+    ///
+    /// # Errors
+    /// `Stale` when the content was truncated meanwhile, `NotFound` when it is gone, `InvalidArgument` when the block
+    /// size is another one.
+    pub(crate) async fn open(
+        node: Arc<Node>,
+        content: ContentId,
+        offset: u64,
+        block_size: u64,
+        generation: Option<u64>,
+    ) -> Result<ContentWriter> {
+        let version = node.versions.fresh(content).await?;
+        if generation.is_some_and(|generation| generation != version.generation) {
+            let message = format!(
+                "content {content} is of generation {}, not {}",
+                version.generation,
+                generation.unwrap_or_default()
+            );
+            return Err(Error::new(Code::Stale, message));
+        }
+        if block_size != 0 && block_size != version.block_size {
+            let message =
+                format!("content {content} has blocks of {} bytes, not {block_size}", version.block_size);
+            return Err(Error::new(Code::InvalidArgument, message));
+        }
+        let content = Content { complete: false, length: offset, ..version.content() };
+        Ok(ContentWriter { node, content, start: offset, at: offset, committed: offset, block: None })
+    }
+
+    /// Bytes taken so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.at - self.start
+    }
+
+    /// Bytes whose location a quorum of masters has.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed - self.start
+    }
+
+    /// Appends.
+    ///
+    /// # Errors
+    /// `NoSpace` when nothing can be evicted for it, `Stale` when the content was truncated or removed meanwhile. What
+    /// was not committed is void then.
+    pub(crate) async fn append(&mut self, mut bytes: Bytes) -> Result<()> {
+        if self.at.saturating_add(bytes.len() as u64) > max_file_len(self.content.block_size) {
+            let message = format!("content {} would have more blocks than can be numbered", self.content.id);
+            return Err(Error::new(Code::InvalidArgument, message));
+        }
+        while !bytes.is_empty() {
+            let writer = self.take_writer().await?;
+            let piece = bytes.split_to((bytes.len() as u64).min(writer.room()) as usize);
+            self.at += piece.len() as u64;
+            let (writer, outcome) = blocking(move || {
+                let mut writer = writer;
+                let outcome = writer.append(&piece);
+                Ok((writer, outcome))
+            })
+            .await?;
+            outcome?;
+            let full = writer.room() == 0;
+            self.block = Some(writer);
+            if full {
+                self.commit().await?;
+                self.close_block().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what was taken so far count.
+    ///
+    /// # Errors
+    /// `Stale` or `NotFound` when the content was truncated or removed meanwhile, `Unavailable` when no quorum of
+    /// masters answers.
+    pub(crate) async fn commit(&mut self) -> Result<()> {
+        if self.committed == self.at {
+            return Ok(());
+        }
+        let Some(writer) = self.block.take() else { return Ok(()) };
+        let (writer, outcome) = blocking(move || {
+            let mut writer = writer;
+            let outcome = writer.commit();
+            Ok((writer, outcome))
+        })
+        .await?;
+        self.block = Some(writer);
+        let length = outcome?;
+        let request = CommitBlockRequest {
+            block: self.here().0,
+            worker: self.node.store.worker().0,
+            length,
+            generation: self.content.generation,
+        };
+        let Empty {} = self.node.masters.call(method::COMMIT_BLOCK, &request).await?;
+        self.node.versions.forget(self.content.id);
+        self.committed = self.at;
+        Ok(())
+    }
+
+    /// The block that was written last.
+    fn here(&self) -> BlockId {
+        self.content.id.block(self.at.saturating_sub(1) / self.content.block_size)
+    }
+
+    async fn take_writer(&mut self) -> Result<BlockWriter> {
+        if let Some(writer) = self.block.take() {
+            return Ok(writer);
+        }
+        let (store, content) = (self.node.store.clone(), self.content.clone());
+        let (index, within) = (self.at / content.block_size, self.at % content.block_size);
+        blocking(move || store.write_block(&content, index, within)).await
+    }
+
+    async fn close_block(&mut self) -> Result<()> {
+        let writer = self.block.take();
+        blocking(move || {
+            drop(writer);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Drop for ContentWriter {
+    fn drop(&mut self) {
+        // Giving uncommitted bytes back touches the disk.
+        let writer = self.block.take();
+        if writer.is_some() {
+            self.node.tasks.spawn("close-block", async move {
+                let closed = blocking(move || {
+                    drop(writer);
+                    Ok(())
+                });
+                let _nothing_to_tell = closed.await;
+            });
+        }
+    }
+}
