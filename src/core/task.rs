@@ -6,6 +6,7 @@
 
 use futures::FutureExt;
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub struct Tasks {
 #[derive(Debug, Default)]
 struct Running {
     next: u64,
-    handles: BTreeMap<u64, (String, AbortHandle)>,
+    handles: BTreeMap<u64, (Cow<'static, str>, AbortHandle)>,
 }
 
 impl Tasks {
@@ -56,27 +57,44 @@ impl Tasks {
     }
 
     /// Runs `work` under `name` until it ends. It should return soon after [`Tasks::stop`] is cancelled.
-    pub fn spawn(&self, name: impl Into<String>, work: impl Future<Output = ()> + Send + 'static) {
-        let name = format!("{}/{}", self.role, name.into());
-        let mut running = self.running.lock();
-        let key = running.next;
-        running.next += 1;
+    pub fn spawn(&self, name: impl Into<Cow<'static, str>>, work: impl Future<Output = ()> + Send + 'static) {
         let tasks = self.clone();
+        let name = name.into();
         let label = name.clone();
-        let handle = self.tracker.spawn(async move {
-            let outcome = std::panic::AssertUnwindSafe(work).catch_unwind().await;
-            tasks.running.lock().handles.remove(&key);
-            if outcome.is_err() {
-                tracing::error!(task = %label, "task panicked, the role ends");
+        self.track(name, async move {
+            if std::panic::AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                tracing::error!(task = %format!("{}/{label}", tasks.role), "task panicked, the role ends");
                 tasks.failed.cancel();
                 tasks.stop.cancel();
             }
+        });
+    }
+
+    /// Runs the work of one request, of which there are many at a time under the same `name`: a panic is logged and
+    /// ends this one only.
+    pub fn spawn_request(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let role = Arc::clone(&self.role);
+        self.track(Cow::Borrowed(name), async move {
+            if std::panic::AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                tracing::error!(task = %format!("{role}/{name}"), "a request's handler panicked");
+            }
+        });
+    }
+
+    fn track(&self, name: Cow<'static, str>, work: impl Future<Output = ()> + Send + 'static) {
+        let mut running = self.running.lock();
+        let key = running.next;
+        running.next += 1;
+        let registered = Arc::clone(&self.running);
+        let handle = self.tracker.spawn(async move {
+            work.await;
+            registered.lock().handles.remove(&key);
         });
         running.handles.insert(key, (name, handle.abort_handle()));
     }
 
     /// Runs `work` again and again, `period` apart, until the role stops.
-    pub fn every<F, W>(&self, name: impl Into<String>, period: Duration, mut work: F)
+    pub fn every<F, W>(&self, name: impl Into<Cow<'static, str>>, period: Duration, mut work: F)
     where
         F: FnMut() -> W + Send + 'static,
         W: Future<Output = ()> + Send + 'static,
@@ -101,8 +119,10 @@ impl Tasks {
         if tokio::time::timeout(grace, self.tracker.wait()).await.is_ok() {
             return Vec::new();
         }
-        let left: Vec<(String, AbortHandle)> =
-            std::mem::take(&mut self.running.lock().handles).into_values().collect();
+        let left: Vec<(String, AbortHandle)> = std::mem::take(&mut self.running.lock().handles)
+            .into_values()
+            .map(|(name, handle)| (format!("{}/{name}", self.role), handle))
+            .collect();
         for (name, handle) in &left {
             tracing::warn!(task = %name, "task did not stop in time and was cut off");
             handle.abort();

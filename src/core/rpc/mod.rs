@@ -20,3 +20,4 @@ pub mod grpc;
 pub mod masters;
 pub mod sasl;
 pub mod server;
+mod unix;

@@ -1,28 +1,43 @@
-//! The answering side of framed connections.
+//! What a handler of framed calls sees: the service trait and the call.
 
+use super::link::Link;
+use super::reader::broken;
+use super::stream::{Item, Stream};
+use super::wire::{Header, Kind, MAX_PAYLOAD};
 use crate::error::{Code, Error, Result};
 use crate::proto::internal::{HelloRequest, HelloResponse};
 use crate::proto::method::Method;
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
+use std::convert::Infallible;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Answers the calls of framed connections.
 #[async_trait]
 pub trait FrameService: Send + Sync + 'static {
-    /// A peer says hello: refuse it (`WrongCluster`) or answer who we are.
+    /// A peer says hello: refuse it (`WrongCluster`, see [`super::check_cluster`]) or answer who we are.
     ///
     /// # Errors
     /// The refusal.
     fn hello(&self, peer: &Peer, request: &HelloRequest) -> Result<HelloResponse>;
 
-    /// One call, on a task of its own. It must end by [`Call::answer`] or [`Call::finish`]; dropping it answers
-    /// `Internal`.
+    /// One call. It must end by [`Call::answer`] or [`Call::finish`]; dropping it, or a panic, answers `Internal`.
     async fn call(&self, call: Call);
+
+    /// Whether calls of `method` take no more than some ten microseconds of computing before they answer or first wait:
+    /// reads from memory, say. They are begun on the connection's own task, which halves their cost; while one computes,
+    /// the connection's other calls wait. Whatever waits goes on on a task of its own, as all other calls do from the
+    /// start.
+    fn brief(&self, method: Method) -> bool {
+        let _ = method;
+        false
+    }
 }
 
 /// Who is at the other end.
@@ -43,6 +58,13 @@ pub struct Call {
     pub method: Method,
     /// From whom.
     pub peer: Arc<Peer>,
+    pub(super) link: Arc<Link>,
+    pub(super) stream: Arc<Stream>,
+    pub(super) number: u32,
+    pub(super) message: Bytes,
+    /// Payloads or messages were sent: what follows must keep its place behind them.
+    pub(super) ordered: bool,
+    pub(super) ended: bool,
 }
 
 impl Call {
@@ -51,40 +73,83 @@ impl Call {
     /// # Errors
     /// `InvalidArgument` when it cannot be decoded.
     pub fn request<Q: Message + Default>(&self) -> Result<Q> {
-        Err(Error::new(Code::Unimplemented, "frames are being built"))
+        decode(self.method, self.message.clone())
     }
 
     /// Answers and ends the call.
-    pub async fn answer<A: Message>(self, answer: Result<A>) {
-        drop(answer);
+    pub async fn answer<A: Message>(mut self, answer: Result<A>) {
+        match answer {
+            Ok(message) => {
+                if let Err(error) = self.end_with(&message).await {
+                    self.end_badly(error).await;
+                }
+            }
+            Err(error) => self.end_badly(error).await,
+        }
     }
 
-    /// Sends one payload of a streamed answer; waits for credit.
+    /// Sends bytes of a streamed answer; waits for credit. Empty ones are not sent.
     ///
     /// # Errors
     /// `Cancelled` when the caller went away.
     pub async fn send(&mut self, payload: Bytes) -> Result<()> {
-        drop(payload);
-        Ok(())
+        self.ordered = true;
+        self.link.send_payload(self.number, &self.stream, payload).await
     }
 
-    /// Sends `length` bytes of `file` from `offset` as payloads, by `sendfile` where the socket allows. Returns when the
-    /// last of them is with the kernel (never while they are only queued): the caller's guard against eviction ends then.
+    /// Sends `length` bytes of `file` from `offset` as payloads, by `sendfile` where they are in the page cache; else
+    /// they are read on a thread that may block. Returns when the last of them is with the kernel (never while they are
+    /// only queued), whatever the outcome: the caller's guard against eviction ends then. The file must not become
+    /// shorter meanwhile: that breaks the connection.
     ///
     /// # Errors
-    /// `Cancelled` when the caller went away, `Io` when the file cannot be read; the stream then ends with that error.
+    /// `Cancelled` when the caller went away, `Io` when the file cannot be read (or ends before `offset + length`); the
+    /// stream then ends with that error.
     pub async fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<()> {
-        let _ = (file, offset, length);
+        // Each queued piece of the file holds a sender; none is left when all were written or dropped.
+        let (queued, mut written) = mpsc::channel(1);
+        let outcome = self.send_parts(file, offset, length, queued).await;
+        let _ = written.recv().await;
+        outcome
+    }
+
+    async fn send_parts(
+        &mut self,
+        file: Arc<File>,
+        offset: u64,
+        length: u64,
+        queued: mpsc::Sender<Infallible>,
+    ) -> Result<()> {
+        self.ordered = true;
+        let mut at = offset;
+        let end = offset.saturating_add(length);
+        while at < end {
+            let want = usize::try_from(end - at).unwrap_or(MAX_PAYLOAD).min(MAX_PAYLOAD);
+            let part = self.stream.reserve(want).await?;
+            if super::warm::in_page_cache(&file, at, part) {
+                self.link.send_file(self.number, Arc::clone(&file), at, part, queued.clone()).await;
+            } else {
+                match read_part(Arc::clone(&file), at, part).await {
+                    Ok(bytes) => self.link.send_reserved(self.number, bytes).await,
+                    Err(error) => {
+                        self.end_badly(error.clone()).await;
+                        return Err(error);
+                    }
+                }
+            }
+            at += part as u64;
+        }
         Ok(())
     }
 
     /// Sends a message within a stream.
     ///
     /// # Errors
-    /// `Cancelled` when the caller went away.
+    /// `Cancelled` when the caller went away, `InvalidArgument` when the message is too long.
     pub async fn send_message<A: Message>(&mut self, message: &A) -> Result<()> {
-        let _ = message;
-        Ok(())
+        self.ordered = true;
+        self.stream.reserve_message(message.encoded_len()).await?;
+        self.link.send_ordered(Header::new(Kind::Data, self.number), message).await
     }
 
     /// What the caller sends next; `None` when it has finished sending.
@@ -92,25 +157,117 @@ impl Call {
     /// # Errors
     /// `Cancelled` when the caller dropped the call or the connection broke.
     pub async fn receive(&mut self) -> Result<Option<Incoming>> {
-        Ok(None)
+        let Some((item, grant)) = self.stream.next().await? else { return Ok(None) };
+        self.link.grant(self.number, grant);
+        Ok(Some(match item {
+            Item::Payload(bytes) => Incoming::Payload(bytes),
+            Item::Message(bytes) => Incoming::Message(bytes),
+        }))
     }
 
     /// Ends a streamed call, well or with an error.
-    pub async fn finish(self, outcome: Result<()>) {
-        drop(outcome);
+    pub async fn finish(mut self, outcome: Result<()>) {
+        match outcome {
+            Err(error) => self.end_badly(error).await,
+            Ok(()) if self.claim_end() => {
+                let header = Header::new(Kind::End, self.number);
+                if self.ordered {
+                    self.link.send_bare(header).await;
+                } else {
+                    self.link.queue(header);
+                    self.link.flush(true);
+                }
+                self.link.remove(self.number);
+            }
+            Ok(()) => {}
+        }
     }
 
     /// Cancelled when the caller drops the call or goes away.
     #[must_use]
     pub fn cancelled(&self) -> CancellationToken {
-        self.peer.gone.clone()
+        self.stream.cancelled()
     }
+
+    /// Whether the caller still waits for an end, which is sent now.
+    fn claim_end(&mut self) -> bool {
+        !std::mem::replace(&mut self.ended, true) && !self.stream.is_over()
+    }
+
+    async fn end_with<A: Message>(&mut self, message: &A) -> Result<()> {
+        if !self.claim_end() {
+            return Ok(());
+        }
+        let header = Header::new(Kind::End, self.number);
+        let sent = if self.ordered {
+            self.link.send_ordered(header, message).await
+        } else {
+            self.link.outbox.urgent_room().await;
+            self.link.send(header, message)
+        };
+        match sent {
+            Ok(()) => drop(self.link.remove(self.number)),
+            // Too long to be sent: the caller gets the error instead.
+            Err(_) => self.ended = false,
+        }
+        sent
+    }
+
+    async fn end_badly(&mut self, error: Error) {
+        if !self.claim_end() {
+            return;
+        }
+        if self.ordered {
+            let message = super::wire_error(&error);
+            let sent = self.link.send_ordered(Header::new(Kind::Error, self.number), &message).await;
+            debug_assert!(sent.is_ok(), "errors are cut to a length that fits");
+        } else {
+            self.link.outbox.urgent_room().await;
+            self.link.queue_error(self.number, &error);
+            self.link.flush(self.link.open_streams() <= 1);
+        }
+        self.link.remove(self.number);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.claim_end() {
+            let text = format!("{} ended without an answer", self.method.name);
+            self.link.queue_error(self.number, &Error::new(Code::Internal, text));
+            self.link.flush(false);
+        }
+        self.link.remove(self.number);
+    }
+}
+
+async fn read_part(file: Arc<File>, offset: u64, length: usize) -> Result<Bytes> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, offset).map(|()| Bytes::from(bytes))
+    });
+    match read.await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            let text = format!("read {length} bytes at {offset} of a cached file: {error}");
+            Err(Error::new(Code::Io, text).caused_by(error))
+        }
+        // The runtime is shutting down.
+        Err(error) => Err(broken(std::io::Error::other(error))),
+    }
+}
+
+fn decode<Q: Message + Default>(method: Method, message: Bytes) -> Result<Q> {
+    Q::decode(message).map_err(|cause| {
+        Error::new(Code::InvalidArgument, format!("the request of {} cannot be read", method.name))
+            .caused_by(cause)
+    })
 }
 
 /// What a caller sends within a stream.
 #[derive(Debug)]
 pub enum Incoming {
-    /// Raw bytes.
+    /// Raw bytes, never empty.
     Payload(Bytes),
     /// A message (undecoded).
     Message(Bytes),
