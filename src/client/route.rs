@@ -1,0 +1,267 @@
+//! Which worker to ask for which block, and who failed lately.
+//!
+//! The list of live workers comes from the leader, again and again; the ring is built anew only when the set changes.
+//! For a block the order is: workers on this machine, the holders of an unpersisted block, the block's candidates on
+//! the ring. Workers that failed lately are asked last, so that one that is back is found and one that is gone costs
+//! nothing.
+
+use crate::config::Config;
+use arc_swap::ArcSwap;
+use goosefs_core::id::{BlockId, WorkerId};
+use goosefs_core::proto::internal::{WorkerAddress, WorkersRequest, WorkersResponse};
+use goosefs_core::proto::method;
+use goosefs_core::ring::{Member, Ring};
+use goosefs_core::rpc::masters::Masters;
+use goosefs_core::task::Tasks;
+use goosefs_core::{Code, Error, Result};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Candidates of the ring that are asked for one block.
+const RING_CANDIDATES: usize = 3;
+
+/// A worker as the masters know it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Worker {
+    /// Its id.
+    pub id: WorkerId,
+    /// Where it listens.
+    pub address: WorkerAddress,
+    /// Points it has on the ring; 0 for the default.
+    pub virtual_nodes: u32,
+    /// Whether it answers its masters.
+    pub live: bool,
+    /// Bytes it may cache.
+    pub capacity: u64,
+    /// Bytes it caches.
+    pub used: u64,
+}
+
+impl Worker {
+    /// `host:port` for gRPC and frames.
+    #[must_use]
+    pub fn rpc(&self) -> String {
+        if self.address.host.contains(':') {
+            return format!("[{}]:{}", self.address.host, self.address.rpc_port);
+        }
+        format!("{}:{}", self.address.host, self.address.rpc_port)
+    }
+}
+
+/// One list of workers and its ring.
+#[derive(Debug, Default)]
+struct Table {
+    workers: BTreeMap<WorkerId, Worker>,
+    ring: Arc<Ring>,
+    /// The first list has come.
+    known: bool,
+}
+
+impl Table {
+    /// The table after another list; the ring is taken over when the set on it is the same.
+    fn next(&self, answer: WorkersResponse) -> Table {
+        let workers: BTreeMap<WorkerId, Worker> = answer
+            .workers
+            .into_iter()
+            .map(|entry| {
+                let id = WorkerId(entry.worker);
+                let worker = Worker {
+                    id,
+                    address: entry.address.unwrap_or_default(),
+                    virtual_nodes: entry.virtual_nodes,
+                    live: entry.live,
+                    capacity: entry.capacity,
+                    used: entry.used,
+                };
+                (id, worker)
+            })
+            .collect();
+        let members: Vec<Member> = workers
+            .values()
+            .filter(|worker| worker.live)
+            .map(|worker| Member {
+                worker: worker.id,
+                host: worker.address.host.clone(),
+                virtual_nodes: worker.virtual_nodes,
+            })
+            .collect();
+        let ring =
+            if self.ring.members() == members { self.ring.clone() } else { Arc::new(Ring::new(members)) };
+        Table { workers, ring, known: true }
+    }
+}
+
+/// Which worker to ask. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Router {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    masters: Masters,
+    table: ArcSwap<Table>,
+    local: ArcSwap<Vec<WorkerId>>,
+    failed: Mutex<BTreeMap<WorkerId, Instant>>,
+    avoid_for: Duration,
+    /// Held while a list is being fetched, so that many who need one share it.
+    refreshing: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl Router {
+    pub(crate) fn new(masters: Masters, config: &Config) -> Router {
+        Router {
+            inner: Arc::new(Inner {
+                masters,
+                table: ArcSwap::default(),
+                local: ArcSwap::default(),
+                failed: Mutex::default(),
+                avoid_for: config.failed_worker,
+                refreshing: tokio::sync::Mutex::default(),
+            }),
+        }
+    }
+
+    /// Keeps the list fresh until the client is shut down.
+    pub(crate) fn keep_fresh(&self, period: Duration, tasks: &Tasks) {
+        let router = self.clone();
+        tasks.every("workers", period, move || {
+            let router = router.clone();
+            async move {
+                if let Err(error) = router.refresh().await {
+                    tracing::debug!(%error, "no fresh list of workers");
+                }
+            }
+        });
+    }
+
+    /// Asks for the list of workers now. Callers that come while a list is on its way share it.
+    ///
+    /// # Errors
+    /// When no leader answers.
+    pub async fn refresh(&self) -> Result<()> {
+        let asked = Instant::now();
+        let mut last = self.inner.refreshing.lock().await;
+        if last.is_some_and(|fetched| fetched >= asked) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let answer: WorkersResponse = self.inner.masters.call(method::WORKERS, &WorkersRequest {}).await?;
+        self.update(answer);
+        *last = Some(begun);
+        Ok(())
+    }
+
+    fn update(&self, answer: WorkersResponse) {
+        let next = self.inner.table.load().next(answer);
+        self.inner.failed.lock().retain(|id, _| next.workers.contains_key(id));
+        self.inner.table.store(Arc::new(next));
+    }
+
+    /// Asks for the list if none has come yet.
+    pub(crate) async fn ensure(&self) -> Result<()> {
+        if self.inner.table.load().known { Ok(()) } else { self.refresh().await }
+    }
+
+    /// Every known worker, by id, those that do not answer their masters included.
+    #[must_use]
+    pub fn workers(&self) -> Vec<Worker> {
+        self.inner.table.load().workers.values().cloned().collect()
+    }
+
+    /// One worker.
+    #[must_use]
+    pub fn worker(&self, id: WorkerId) -> Option<Worker> {
+        self.inner.table.load().workers.get(&id).cloned()
+    }
+
+    /// The workers on this machine that hand out descriptors.
+    #[must_use]
+    pub fn local(&self) -> Vec<WorkerId> {
+        self.inner.local.load().as_ref().clone()
+    }
+
+    pub(crate) fn set_local(&self, local: Vec<WorkerId>) {
+        self.inner.local.store(Arc::new(local));
+    }
+
+    /// Whom to ask for a block, best first: a worker on this machine, `holders`, the ring's candidates, and whoever of
+    /// these failed lately at the end.
+    #[must_use]
+    pub fn candidates(&self, block: BlockId, holders: &[WorkerId]) -> Vec<Worker> {
+        let table = self.inner.table.load();
+        let mut ids: Vec<WorkerId> = Vec::new();
+        // One local worker takes a whole file, so that it can hand out the file: it is chosen by the first block.
+        let local = self.inner.local.load();
+        let first = block.container().block(0);
+        ids.extend(nearest(&table.ring, first, &local));
+        ids.extend_from_slice(holders);
+        ids.extend(table.ring.candidates(block, RING_CANDIDATES));
+        self.ordered(&table, ids)
+    }
+
+    /// Whom to ask to take a new content, best first: as [`Router::candidates`], then every other live worker.
+    #[must_use]
+    pub fn takers(&self, block: BlockId) -> Vec<Worker> {
+        let table = self.inner.table.load();
+        let mut ids: Vec<WorkerId> = Vec::new();
+        ids.extend(nearest(&table.ring, block.container().block(0), &self.inner.local.load()));
+        ids.extend(table.ring.candidates(block, RING_CANDIDATES));
+        ids.extend(table.workers.values().filter(|worker| worker.live).map(|worker| worker.id));
+        self.ordered(&table, ids)
+    }
+
+    /// Each known worker once, in the order of `ids`, but those that failed lately last, the longest ago first.
+    fn ordered(&self, table: &Table, ids: Vec<WorkerId>) -> Vec<Worker> {
+        let now = Instant::now();
+        let failed = self.inner.failed.lock();
+        let mut good: Vec<Worker> = Vec::with_capacity(ids.len());
+        let mut bad: Vec<(Instant, Worker)> = Vec::new();
+        for id in ids {
+            let Some(worker) = table.workers.get(&id) else { continue };
+            if good.iter().any(|w| w.id == id) || bad.iter().any(|(_, w)| w.id == id) {
+                continue;
+            }
+            match failed.get(&id) {
+                Some(&at) if now.duration_since(at) < self.inner.avoid_for => bad.push((at, worker.clone())),
+                _ => good.push(worker.clone()),
+            }
+        }
+        bad.sort_by_key(|(at, _)| *at);
+        good.extend(bad.into_iter().map(|(_, worker)| worker));
+        good
+    }
+
+    /// This worker did not answer: it is asked last for a while.
+    pub fn failed(&self, id: WorkerId) {
+        self.inner.failed.lock().insert(id, Instant::now());
+    }
+
+    /// This worker answered.
+    pub fn answered(&self, id: WorkerId) {
+        let mut failed = self.inner.failed.lock();
+        if !failed.is_empty() {
+            failed.remove(&id);
+        }
+    }
+
+    /// What to say when there is nobody to ask.
+    pub(crate) fn nobody(&self) -> Error {
+        let known = self.inner.table.load().workers.len();
+        Error::new(Code::Unavailable, format!("no worker can be asked, {known} are known to the masters"))
+            .hint("start a worker, or see `goosefs fsadmin report capacity`")
+    }
+}
+
+/// The one of `ids` that comes first for a block; the ring's order spreads files over several workers of one machine.
+fn nearest(ring: &Ring, block: BlockId, ids: &[WorkerId]) -> Option<WorkerId> {
+    match ids {
+        [] => None,
+        [only] => Some(*only),
+        many => {
+            ring.candidates_where(block, 1, |id| many.contains(&id)).first().or_else(|| many.first()).copied()
+        }
+    }
+}
