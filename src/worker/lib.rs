@@ -8,6 +8,7 @@
 //! | `start` | the order of starting and stopping |
 //! | `node` | all rooms of one worker, for each other |
 //! | `service` | what others may ask: frames, the GooseFS protocol's `BlockWorker` |
+//! | `socket` | descriptors of cached files for clients on this machine |
 //! | `read`, `write` | one content, from the nearest source, into the store |
 //! | `fill` | missing pages from under-storages, each fetched once |
 //! | `versions`, `mounts`, `peers` | what the masters say: which bytes count, storages, other workers |
@@ -29,6 +30,7 @@ mod node;
 mod peers;
 mod read;
 mod service;
+mod socket;
 mod start;
 mod tasks;
 mod versions;

@@ -9,7 +9,8 @@ use crate::metrics::WorkerMetrics;
 use crate::mounts::Mounts;
 use crate::node::Node;
 use crate::peers::{Peers, mark_of, wire_mark};
-use crate::service::Frames;
+use crate::service::{Blocks, Frames};
+use crate::socket::Sockets;
 use crate::tasks;
 use crate::versions::Versions;
 use goosefs_core::block::{Mark, Store};
@@ -18,7 +19,8 @@ use goosefs_core::id::WorkerId;
 use goosefs_core::metrics::Metrics;
 use goosefs_core::proto::internal::{Caller, WorkerAddress};
 use goosefs_core::rpc::masters::{Masters, MastersConfig};
-use goosefs_core::rpc::server;
+use goosefs_core::rpc::sasl::Sasl;
+use goosefs_core::rpc::{fds, server};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
 use goosefs_ufs::Ufs;
@@ -173,8 +175,12 @@ fn serve(config: Config, deps: Deps, listener: TcpListener, store: Store, mark: 
     let socket = config.socket.clone();
     let node = node(config, deps, store.clone(), mark, &metrics, &tasks);
     let frames = Arc::new(Frames::new(node.clone()));
-    let routes = tonic::service::Routes::default();
+    let blocks = Blocks::server(node.clone());
+    let routes = Sasl::new(node.config.auth).protect(tonic::service::Routes::new(blocks));
     let rpc = server::serve("worker", listener, routes, Some(frames), &tasks)?;
+    if let Some(path) = &socket {
+        fds::serve(path, Arc::new(Sockets::new(node.clone())), &tasks)?;
+    }
     let ((ready, is_ready), (failure, failed)) = (watch::channel(false), watch::channel(None));
     tasks::start(&node);
     Heartbeats::start(&node, address, ready, failure);

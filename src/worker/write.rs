@@ -18,7 +18,6 @@ use std::sync::Arc;
 pub(crate) struct ContentWriter {
     node: Arc<Node>,
     content: Content,
-    start: u64,
     at: u64,
     /// Everything before this offset is committed.
     committed: u64,
@@ -53,17 +52,22 @@ impl ContentWriter {
             return Err(Error::new(Code::InvalidArgument, message));
         }
         let content = Content { complete: false, length: offset, ..version.content() };
-        Ok(ContentWriter { node, content, start: offset, at: offset, committed: offset, block: None })
+        Ok(ContentWriter { node, content, at: offset, committed: offset, block: None })
     }
 
-    /// Bytes taken so far.
+    /// Offset in the content up to which bytes were taken.
     pub(crate) fn taken(&self) -> u64 {
-        self.at - self.start
+        self.at
     }
 
-    /// Bytes whose location a quorum of masters has.
+    /// Offset in the content up to which a quorum of masters knows the location.
     pub(crate) fn committed(&self) -> u64 {
-        self.committed - self.start
+        self.committed
+    }
+
+    /// Bytes of every block but the last.
+    pub(crate) fn block_size(&self) -> u64 {
+        self.content.block_size
     }
 
     /// Appends.

@@ -1,6 +1,7 @@
 //! How cached bytes go: what may, in which pieces, and in which order on the disk.
 
 use super::super::evict::{Candidate, Unit};
+use super::super::pages::disk_space;
 use super::super::record::{HeldRecord, Key};
 use super::{Container, DirId, Effects, Index, Removal};
 use crate::id::{BlockId, ContainerId};
@@ -90,7 +91,7 @@ impl Index {
             let (_, block) = container.blocks.remove(at);
             let (dir, bytes, mount) = (block.dir, block.disk_space(), container.mount);
             let start = index * container.block_size;
-            let range = start..start + block.length;
+            let range = start..start + punched(block.length, container.block_size);
             container.synced = container.synced.without(dir);
             let last_here = !container.blocks.iter().any(|(_, other)| other.dir == dir);
             if last_here {
@@ -189,4 +190,11 @@ impl Index {
         }
         (found, None)
     }
+}
+
+/// Bytes to punch for a block of `length` bytes: whole pages of memory where they are the block's own. A part of a page
+/// is zeroed in place, which a socket that still sends it would show; a whole one is only let go of.
+fn punched(length: u64, block_size: u64) -> u64 {
+    let whole = disk_space(length);
+    if disk_space(block_size) == block_size { whole } else { length }
 }
