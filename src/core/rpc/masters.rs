@@ -1,16 +1,42 @@
 //! Finding the leading master and staying with it: what our clients and workers call masters through.
 //!
-//! Dials all masters in parallel, follows leader hints, asks the others when a ping stays unanswered for 300 ms, and
-//! retries retryable errors with back-off until the deadline. A retry of an operation carries the same `SessionOp`, so
-//! it takes effect once.
+//! All masters are dialled in parallel and asked the cheapest question that the leader alone answers; leader hints are
+//! followed. A leader that leaves a call and then a ping unanswered for 300 ms is doubted: the others are asked who
+//! leads, and the call moves when they name another.
+//!
+//! **What may be called.** A call that gets lost on the way (broken connection, leader gone) is made again, though it may
+//! have been carried out. So [`Masters::call`] is for requests that may be repeated: reads, idempotent ones (heartbeats,
+//! commits of blocks) and operations that carry a `SessionOp`, which take effect once. Everything else goes over one
+//! [`Masters::channel`] and its caller decides.
 
-use super::frame::Channel;
+use super::frame::{Channel, Target, check_cluster};
 use crate::error::{Code, Error, Result};
-use crate::proto::internal::{Caller, ClusterMark};
-use crate::proto::method::Method;
+use crate::proto::internal::{Caller, ClusterMark, HelloRequest, StatFsRequest, StatFsResponse};
+use crate::proto::method::{self, Method};
 use crate::task::Tasks;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use prost::Message;
+use rand::Rng;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// A leader that leaves a call, then a ping, unanswered for so long is doubted.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Pings of a leader that answers them are this far apart while a call is under way.
+const PING_AGAIN: Duration = Duration::from_secs(1);
+
+/// A master that does not take a connection or answer a probe within this is passed over.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// Back-off between rounds: doubled from the first to the last, each with up to half of it at random. An election takes
+/// about half a second, so the last is short.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LAST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Who we are and how patient.
 #[derive(Clone, Debug)]
@@ -29,32 +55,118 @@ pub struct MastersConfig {
 
 /// The masters of one cluster. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Masters {}
+pub struct Masters {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: MastersConfig,
+    tasks: Tasks,
+    state: Mutex<State>,
+    /// One search at a time; others wait for its outcome.
+    search: tokio::sync::Mutex<()>,
+    /// One dial of an address at a time.
+    dials: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    channels: HashMap<String, Channel>,
+    leader: Option<Leader>,
+    /// Raised whenever a leader is found.
+    generation: u64,
+    cluster: Option<ClusterMark>,
+}
+
+#[derive(Clone, Debug)]
+struct Leader {
+    address: String,
+    channel: Channel,
+    generation: u64,
+}
 
 impl Masters {
     /// Starts to look for the leader in the background.
     #[must_use]
     pub fn new(config: MastersConfig, tasks: &Tasks) -> Masters {
-        let _ = (config, tasks);
-        Masters {}
+        let state = State { cluster: config.cluster.clone(), ..State::default() };
+        let masters = Masters {
+            inner: Arc::new(Inner {
+                config,
+                tasks: tasks.clone(),
+                state: Mutex::new(state),
+                search: tokio::sync::Mutex::default(),
+                dials: Mutex::default(),
+            }),
+        };
+        let (searching, stop) = (masters.clone(), tasks.stop());
+        tasks.spawn("look for the leading master", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                found = searching.leader() => if let Err(error) = found {
+                    tracing::debug!(%error, "no leading master yet");
+                }
+            }
+        });
+        masters
     }
 
-    /// Calls the leader, whoever that is by then; retried as long as that helps and the deadline allows.
+    /// Calls the leader, whoever that is by then; retried as long as that helps and the deadline allows. Only for
+    /// requests that may be repeated (see above). A leader that answers pings is waited for as long as it takes.
     ///
     /// # Errors
-    /// The leader's, or `Unavailable` / `DeadlineExceeded` naming the masters that were tried.
+    /// The leader's, or `Unavailable` / `DeadlineExceeded` naming the masters that were tried; `WrongCluster` at once.
     pub async fn call<Q: Message, A: Message + Default>(&self, method: Method, request: &Q) -> Result<A> {
-        let _ = (method, request);
-        Err(Error::new(Code::Unimplemented, "masters are being built"))
+        let mut until = Instant::now() + self.inner.config.deadline;
+        let mut pause = FIRST_PAUSE;
+        let mut stale = None;
+        loop {
+            let leader = self.find(stale, until).await?;
+            let error = match self.ask(&leader, method, request, &mut until).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if !error.code.retryable() => return Err(error),
+                Err(error) => error,
+            };
+            match error.code {
+                // The leader is busy: it is still the one to ask.
+                Code::Busy | Code::DeadlineExceeded => stale = None,
+                _ => {
+                    stale = Some(leader.generation);
+                    self.follow(&leader, &error.leader).await;
+                }
+            }
+            if Instant::now() + pause >= until {
+                return Err(self.given_up(method.name, &error));
+            }
+            tokio::time::sleep(jittered(&mut pause)).await;
+        }
     }
 
     /// A channel to the master at `address`, whether it leads or not (heartbeats go to every master).
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Unavailable`, `WrongCluster`.
     pub async fn channel(&self, address: &str) -> Result<Channel> {
-        let _ = address;
-        Err(Error::new(Code::Unimplemented, "masters are being built"))
+        if let Some(channel) = self.inner.open_channel(address) {
+            return Ok(channel);
+        }
+        let dial = Arc::clone(self.inner.dials.lock().entry(address.to_owned()).or_default());
+        let _alone = dial.lock().await;
+        if let Some(channel) = self.inner.open_channel(address) {
+            return Ok(channel);
+        }
+        let config = &self.inner.config;
+        let hello = HelloRequest {
+            version: 1,
+            cluster: self.cluster(),
+            role: config.role.clone(),
+            caller: Some(config.caller.clone()),
+        };
+        let target = Target::Tcp(address.to_owned());
+        let channel = Channel::connect(&target, hello, &self.inner.tasks, PROBE).await?;
+        self.inner.remember(address, &channel)?;
+        Ok(channel)
     }
 
     /// `host:port` of the leader, once there is one.
@@ -62,18 +174,230 @@ impl Masters {
     /// # Errors
     /// `Unavailable` after the deadline.
     pub async fn leader(&self) -> Result<String> {
-        Err(Error::new(Code::Unimplemented, "masters are being built"))
+        let until = Instant::now() + self.inner.config.deadline;
+        Ok(self.find(None, until).await?.address)
     }
 
     /// The configured addresses.
     #[must_use]
     pub fn addresses(&self) -> &[String] {
-        &[]
+        &self.inner.config.addresses
     }
 
     /// The cluster that was met.
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterMark> {
-        None
+        self.inner.state.lock().cluster.clone()
+    }
+
+    /// One call of `leader`, watched by pings; `until` moves on with every sign of life.
+    async fn ask<Q: Message, A: Message + Default>(
+        &self,
+        leader: &Leader,
+        method: Method,
+        request: &Q,
+        until: &mut Instant,
+    ) -> Result<A> {
+        let mut call = std::pin::pin!(leader.channel.call(method, request));
+        let mut patience = PATIENCE;
+        loop {
+            if let Ok(outcome) = tokio::time::timeout(patience, call.as_mut()).await {
+                return outcome;
+            }
+            let alive = tokio::select! {
+                outcome = call.as_mut() => return outcome,
+                alive = leader.channel.ping(PATIENCE) => alive.is_ok(),
+            };
+            if alive {
+                *until = (*until).max(Instant::now() + self.inner.config.deadline);
+                patience = PING_AGAIN;
+                continue;
+            }
+            patience = PATIENCE;
+            let doubted = tokio::select! {
+                outcome = call.as_mut() => return outcome,
+                doubted = self.search_once(Some(&leader.address)) => doubted,
+            };
+            if doubted?.is_some() || Instant::now() >= *until {
+                let text = format!("{} does not answer", leader.address);
+                return Err(Error::new(Code::Unavailable, text));
+            }
+        }
+    }
+
+    /// The leader; a search when none is known or the known one is of generation `stale` or older.
+    async fn find(&self, stale: Option<u64>, until: Instant) -> Result<Leader> {
+        if let Some(leader) = self.inner.leader_after(stale) {
+            return Ok(leader);
+        }
+        let late =
+            |_| self.given_up("looking for the leader", &Error::new(Code::Unavailable, "no time left"));
+        let _alone = tokio::time::timeout_at(until, self.inner.search.lock()).await.map_err(late)?;
+        if let Some(leader) = self.inner.leader_after(stale) {
+            return Ok(leader);
+        }
+        self.search(until).await
+    }
+
+    /// Asks every master again and again, each at its own pace, so that one that hangs delays nobody.
+    async fn search(&self, until: Instant) -> Result<Leader> {
+        let addresses = &self.inner.config.addresses;
+        let mut answers = FuturesUnordered::new();
+        for address in addresses {
+            answers.push(self.probe_after(Duration::ZERO, FIRST_PAUSE, address.clone()));
+        }
+        let mut last = Error::new(Code::Unavailable, "none answered yet");
+        loop {
+            let answer = tokio::time::timeout_at(until, answers.next()).await;
+            let Ok(Some((address, mut pause, answer))) = answer else {
+                return Err(self.given_up("looking for the leader", &last));
+            };
+            let error = match answer {
+                Ok(channel) => return Ok(self.inner.crown(address, channel)),
+                Err(error) if error.code == Code::WrongCluster => return Err(error),
+                Err(error) => error,
+            };
+            // A named leader that is not of our list is asked once for each time that it is named.
+            if !error.leader.is_empty() && !addresses.contains(&error.leader) {
+                answers.push(self.probe_after(Duration::ZERO, LAST_PAUSE, error.leader.clone()));
+            }
+            if addresses.contains(&address) {
+                answers.push(self.probe_after(jittered(&mut pause), pause, address));
+            }
+            last = error;
+        }
+    }
+
+    async fn probe_after(
+        &self,
+        wait: Duration,
+        pause: Duration,
+        address: String,
+    ) -> (String, Duration, Result<Channel>) {
+        tokio::time::sleep(wait).await;
+        let (address, answer) = self.probe(address).await;
+        (address, pause, answer)
+    }
+
+    /// Asks all masters but `except` at once who leads, and those they name; takes the first that does.
+    async fn search_once(&self, except: Option<&str>) -> Result<Option<Leader>> {
+        let mut asked: BTreeSet<String> = except.into_iter().map(str::to_owned).collect();
+        let mut answers = FuturesUnordered::new();
+        for address in &self.inner.config.addresses {
+            if asked.insert(address.clone()) {
+                answers.push(self.probe(address.clone()));
+            }
+        }
+        let mut last = None;
+        while let Some((address, answer)) = answers.next().await {
+            match answer {
+                Ok(channel) => return Ok(Some(self.inner.crown(address, channel))),
+                Err(error) if error.code == Code::WrongCluster => return Err(error),
+                Err(error) => {
+                    if !error.leader.is_empty() && asked.insert(error.leader.clone()) {
+                        answers.push(self.probe(error.leader.clone()));
+                    }
+                    last = Some(error);
+                }
+            }
+        }
+        match last {
+            Some(error) if error.code != Code::NotLeader => Err(error),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the master at `address` leads: the cheapest call that only the leader answers.
+    async fn probe(&self, address: String) -> (String, Result<Channel>) {
+        let question = async {
+            let channel = self.channel(&address).await?;
+            channel.call::<_, StatFsResponse>(method::STAT_FS, &StatFsRequest {}).await?;
+            Ok(channel)
+        };
+        let late =
+            |_| Err(Error::new(Code::Unavailable, format!("{address} did not answer within {PROBE:?}")));
+        let answer = tokio::time::timeout(PROBE, question).await.unwrap_or_else(late);
+        (address, answer)
+    }
+
+    /// `old` does not lead any more: takes the leader that it named, if that one does.
+    async fn follow(&self, old: &Leader, hint: &str) {
+        self.inner.depose(old);
+        if hint.is_empty() || hint == old.address {
+            return;
+        }
+        let _alone = self.inner.search.lock().await;
+        if self.inner.leader_after(Some(old.generation)).is_none()
+            && let (address, Ok(channel)) = self.probe(hint.to_owned()).await
+        {
+            self.inner.crown(address, channel);
+        }
+    }
+
+    fn given_up(&self, what: &str, last: &Error) -> Error {
+        let config = &self.inner.config;
+        let text = format!(
+            "{what}: no leading master among {} answered within {:?}: {}",
+            config.addresses.join(", "),
+            config.deadline,
+            last.message
+        );
+        let code =
+            if last.code == Code::DeadlineExceeded { Code::DeadlineExceeded } else { Code::Unavailable };
+        Error::new(code, text).hint("are the masters running, and a majority of them reachable?")
     }
 }
+
+impl Inner {
+    fn open_channel(&self, address: &str) -> Option<Channel> {
+        self.state.lock().channels.get(address).filter(|channel| !channel.is_closed()).cloned()
+    }
+
+    /// Keeps a new channel, and the cluster it belongs to if that is the first we meet.
+    fn remember(&self, address: &str, channel: &Channel) -> Result<()> {
+        let mut state = self.state.lock();
+        let theirs = channel.hello().cluster.clone();
+        check_cluster(state.cluster.as_ref(), theirs.as_ref()).map_err(|e| e.context(address))?;
+        if let Some(mark) = theirs.filter(|mark| mark.cluster_id.iter().any(|byte| *byte != 0)) {
+            state.cluster = Some(mark);
+        }
+        state.channels.insert(address.to_owned(), channel.clone());
+        Ok(())
+    }
+
+    fn leader_after(&self, stale: Option<u64>) -> Option<Leader> {
+        let state = self.state.lock();
+        let leader = state.leader.as_ref()?;
+        let fresh = stale.is_none_or(|stale| leader.generation > stale) && !leader.channel.is_closed();
+        fresh.then(|| leader.clone())
+    }
+
+    fn crown(&self, address: String, channel: Channel) -> Leader {
+        let mut state = self.state.lock();
+        state.generation += 1;
+        let leader = Leader { address, channel, generation: state.generation };
+        if state.leader.as_ref().is_none_or(|known| known.address != leader.address) {
+            tracing::debug!(leader = %leader.address, "found the leading master");
+        }
+        state.leader = Some(leader.clone());
+        leader
+    }
+
+    fn depose(&self, old: &Leader) {
+        let mut state = self.state.lock();
+        if state.leader.as_ref().is_some_and(|known| known.generation == old.generation) {
+            state.leader = None;
+        }
+    }
+}
+
+/// The pause with some chance in it; doubles it for the next time.
+fn jittered(pause: &mut Duration) -> Duration {
+    let chance = rand::rng().random_range(0.5..1.0);
+    let now = pause.mul_f64(chance);
+    *pause = (*pause * 2).min(LAST_PAUSE);
+    now
+}
+
+#[cfg(test)]
+mod tests;
