@@ -8,13 +8,33 @@
 //!
 //! **Exactly once.** An entry with a `session_op` or `vendor_op` that was applied before gets its first answer. While
 //! its intent runs the answer is `Applied { intent }` again. `Busy` is never remembered. An operation of a session that
-//! is not open is refused as `Stale`: open a new one.
+//! is not open is refused as `Unauthenticated`: open a new one.
 //!
 //! **Intents.** Commands with an effect on the under-storage answer `Applied { intent }` (the id is the entry's index),
 //! change nothing, and hold what they touch: conflicting commands answer `Busy` until `FinishIntent`, whose answer is
 //! the command's.
 
+mod attributes;
+mod blocks;
+mod children;
+mod create;
+mod freeze;
+mod identity;
+mod inode;
+mod intent;
+mod load;
+mod marks;
+mod mount;
+mod name;
 mod outcome;
+mod pages;
+mod persist;
+mod read;
+mod remove;
+mod rename;
+mod session;
+mod step;
+mod tree;
 mod view;
 
 pub use outcome::{Outcome, from_wire, to_wire};
@@ -22,269 +42,193 @@ pub use view::{
     Counts, Details, DirectoryState, MountPoint, RegisteredWorker, Resolved, SessionState, Unpersisted,
 };
 
-use goosefs_core::error::{Code, Error, Result};
-use goosefs_core::id::{ContentId, InodeId, IntentId, MountId, WorkerId};
-use goosefs_core::path::NsPath;
-use goosefs_core::proto::{internal, journal};
-use goosefs_core::raft::{ClusterMark, Frozen};
-use std::io::Read;
-
-fn unfinished() -> Error {
-    Error::new(Code::Unimplemented, "the namespace is being built")
-}
+use goosefs_core::error::Result;
+use goosefs_core::id::{InodeId, IntentId, MountId, WorkerId};
+use goosefs_core::proto::journal::entry::Command;
+use goosefs_core::proto::journal::{self, Found, RegisterWorker};
+use goosefs_core::raft::ClusterMark;
+use identity::Identities;
+use inode::{Body, Inode, MountNumber, UfsObject};
+use intent::Running;
+use marks::Derived;
+use name::Name;
+use pages::Table;
+use session::{Answers, Places};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use step::{Step, invalid};
 
 /// The namespace of one cluster.
-#[derive(Default)]
-pub struct Namespace {}
+pub struct Namespace {
+    // What an image holds.
+    last_index: u64,
+    now_ms: u64,
+    mark: Option<ClusterMark>,
+    next_container: u64,
+    next_mount: u64,
+    inodes: Table,
+    identities: Identities,
+    mounts: BTreeMap<MountId, Arc<MountPoint>>,
+    workers: BTreeMap<WorkerId, Arc<RegisteredWorker>>,
+    intents: BTreeMap<IntentId, Arc<Running>>,
+    answers: Answers,
+
+    // What is derived from it.
+    derived: Derived,
+    held_inodes: BTreeMap<InodeId, IntentId>,
+    held_names: BTreeMap<(InodeId, Name), IntentId>,
+    vendor_places: Places,
+}
+
+impl Default for Namespace {
+    fn default() -> Namespace {
+        Namespace::new()
+    }
+}
 
 impl Namespace {
-    /// An empty namespace: a root directory that nothing is mounted on.
+    /// An empty namespace: a root directory that nothing is mounted on, of user and group `root`, mode 755.
     #[must_use]
     pub fn new() -> Namespace {
-        Namespace {}
+        let mut namespace = Namespace::blank();
+        let root = Inode {
+            parent: InodeId::ROOT,
+            name: Name::new(""),
+            identity: namespace.identities.intern("root", "root", 0o755),
+            mount: MountNumber::NONE,
+            object: UfsObject::None,
+            pinned: false,
+            mtime_ms: 0,
+            ctime_ms: 0,
+            atime_ms: 0,
+            created_ms: 0,
+            extra: None,
+            body: Body::Directory(Arc::default()),
+        };
+        namespace.derived.add(InodeId::ROOT, &root);
+        namespace.inodes.insert(InodeId::ROOT, root);
+        namespace
+    }
+
+    /// Without even a root.
+    fn blank() -> Namespace {
+        Namespace {
+            last_index: 0,
+            now_ms: 0,
+            mark: None,
+            next_container: 1,
+            next_mount: mount::ROOT_MOUNT.0 + 1,
+            inodes: Table::default(),
+            identities: Identities::default(),
+            mounts: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            answers: Answers::default(),
+            derived: Derived::default(),
+            held_inodes: BTreeMap::new(),
+            held_names: BTreeMap::new(),
+            vendor_places: Places::new(),
+        }
     }
 
     /// Applies the entry with log index `index`. Never panics on what an entry holds; what is wrong is answered in
     /// `applied.error`.
     pub fn apply(&mut self, index: u64, entry: &journal::Entry) -> Outcome {
-        let _ = (index, entry);
-        Outcome::failed(unfinished())
+        self.last_index = index;
+        self.now_ms = self.now_ms.max(entry.now_ms);
+        match self.answers.recall(entry, self.now_ms, &mut self.vendor_places) {
+            Ok(None) => {}
+            Ok(Some(applied)) => return Outcome { applied, changes: Vec::new() },
+            Err(error) => return Outcome::failed(error),
+        }
+        let mut step = Step::new(index, self.now_ms, entry);
+        let outcome = match self.run(&mut step, entry) {
+            Ok(()) => step.finish(),
+            Err(error) => Outcome::failed(error),
+        };
+        self.answers.remember(entry, &outcome.applied, self.now_ms, &mut self.vendor_places);
+        outcome
     }
 
-    /// A point-in-time image, in (nearly) constant time. Written in bounded memory; the same state gives the same bytes.
-    #[must_use]
-    pub fn freeze(&self) -> Box<dyn Frozen> {
-        struct Nothing;
-        impl Frozen for Nothing {
-            fn write(&self, _: &mut dyn std::io::Write) -> std::io::Result<()> {
-                Err(std::io::Error::other("the namespace is being built"))
+    fn run(&mut self, step: &mut Step, entry: &journal::Entry) -> Result<()> {
+        let Some(command) = &entry.command else {
+            return Err(invalid("an entry of the log has no command that this version knows")
+                .hint("all masters must run the same version"));
+        };
+        match command {
+            Command::Found(command) => self.found(step, command),
+            Command::OpenSession(command) => {
+                self.answers.open(command.session, &command.description, step.now_ms)
             }
-        }
-        Box::new(Nothing)
-    }
-
-    /// Reads an image that [`Namespace::freeze`] wrote. Its checksum was verified by the caller.
-    ///
-    /// # Errors
-    /// `Corrupt` when it is no image or ends early, `Unimplemented` when a newer version wrote it.
-    pub fn restore(image: &mut dyn Read) -> Result<Namespace> {
-        let _ = image;
-        Err(unfinished())
-    }
-
-    // ---- reads: nodes
-
-    /// Attributes of an inode or content id (`node`).
-    ///
-    /// # Errors
-    /// `NotFound`; `Stale` for a content that was replaced or removed.
-    pub fn attr(&self, node: u64) -> Result<internal::Attr> {
-        let _ = node;
-        Err(unfinished())
-    }
-
-    /// The inode behind an inode or content id.
-    ///
-    /// # Errors
-    /// As [`Namespace::attr`].
-    pub fn inode_of(&self, node: u64) -> Result<InodeId> {
-        let _ = node;
-        Err(unfinished())
-    }
-
-    /// Attributes of the entry `name` of a directory.
-    ///
-    /// # Errors
-    /// `NotFound` for either, `NotDirectory`.
-    pub fn lookup(&self, parent: InodeId, name: &str) -> Result<internal::Attr> {
-        let _ = (parent, name);
-        Err(unfinished())
-    }
-
-    /// Follows `path` from the root as far as it exists. Symlinks are not followed.
-    #[must_use]
-    pub fn resolve(&self, path: &NsPath) -> Resolved {
-        let _ = path;
-        Resolved {
-            node: InodeId::ROOT,
-            attr: internal::Attr::default(),
-            missing: path.components().map(str::to_owned).collect(),
-            directories: vec![InodeId::ROOT],
+            Command::CloseSessions(command) => {
+                self.answers.close(&command.sessions);
+                Ok(())
+            }
+            Command::RegisterWorker(command) => self.register_worker(command),
+            Command::RemoveWorker(command) => {
+                self.workers.remove(&WorkerId(command.worker));
+                Ok(())
+            }
+            Command::Mount(command) => self.mount_storage(step, command),
+            Command::Unmount(command) => self.unmount(step, command),
+            Command::UpdateMount(command) => self.update_mount(step, command),
+            Command::CreateFile(command) => self.create_file(step, command),
+            Command::MakeDirectory(command) => self.make_directory(step, command),
+            Command::MakeSymlink(command) => self.make_symlink(step, command),
+            Command::CommitBlock(command) => self.commit_block(step, command),
+            Command::CompleteFile(command) => self.complete_file(step, command),
+            Command::Remove(command) => self.remove(step, command),
+            Command::Rename(command) => self.rename(step, command),
+            Command::SetAttributes(command) => self.set_attributes(step, command),
+            Command::Truncate(command) => self.truncate(step, command),
+            Command::LoadChildren(command) => self.load_children(step, command),
+            Command::ReviseFile(command) => self.revise_file(step, command),
+            Command::FinishIntent(command) => self.finish_intent(step, command),
+            Command::PersistFile(command) => self.persist_file(step, command),
+            Command::DeclareLost(command) => self.declare_lost(step, command),
         }
     }
 
-    /// The path of an inode.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn path_of(&self, inode: InodeId) -> Result<NsPath> {
-        let _ = inode;
-        Err(unfinished())
+    fn found(&mut self, step: &mut Step, command: &Found) -> Result<()> {
+        let Some(mark) = ClusterMark::from_wire(command.mark.as_ref()) else {
+            return Err(invalid("a cluster is founded without an id"));
+        };
+        if let Some(have) = self.mark
+            && (have.id != mark.id || have.epoch > mark.epoch)
+        {
+            let text = format!("this is cluster {} of epoch {}", have.id, have.epoch);
+            return Err(goosefs_core::Error::new(goosefs_core::Code::WrongCluster, text));
+        }
+        let first = self.mark.replace(mark).is_none();
+        if first && self.inodes.len() == 1 {
+            let (user, group) = match (step.user(), step.group()) {
+                ("", _) => ("root", "root"),
+                (user, "") => (user, user),
+                given => given,
+            };
+            let identity = self.identities.intern(user, group, 0o755);
+            let now_ms = step.now_ms;
+            self.edit(InodeId::ROOT, |root| {
+                root.identity = identity;
+                root.created_ms = now_ms;
+                root.mtime_ms = now_ms;
+                root.ctime_ms = now_ms;
+                root.atime_ms = now_ms;
+            });
+        }
+        Ok(())
     }
 
-    /// At most `limit` entries of a directory behind the name `after` (empty: from the start), sorted by the bytes of
-    /// their names, and whether there are more.
-    ///
-    /// # Errors
-    /// `NotFound`, `NotDirectory`.
-    pub fn children(
-        &self,
-        directory: InodeId,
-        after: &str,
-        limit: usize,
-    ) -> Result<(Vec<internal::DirEntry>, bool)> {
-        let _ = (directory, after, limit);
-        Err(unfinished())
-    }
-
-    /// What is known of a directory's listing.
-    ///
-    /// # Errors
-    /// `NotFound`, `NotDirectory`.
-    pub fn directory(&self, directory: InodeId) -> Result<DirectoryState> {
-        let _ = directory;
-        Err(unfinished())
-    }
-
-    /// Everything about an inode that its attributes do not say.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn details(&self, inode: InodeId) -> Result<Details> {
-        let _ = inode;
-        Err(unfinished())
-    }
-
-    /// What a worker or client needs to serve a content.
-    ///
-    /// # Errors
-    /// `NotFound` for what never was a content, `Stale` for one that was replaced or removed.
-    pub fn version(&self, content: ContentId) -> Result<internal::VersionResponse> {
-        let _ = content;
-        Err(unfinished())
-    }
-
-    /// The mount an inode lies in and its path below the mount's URI (no leading slash).
-    ///
-    /// # Errors
-    /// `NotFound` for the inode, or when nothing is mounted there.
-    pub fn ufs_location(&self, inode: InodeId) -> Result<(MountId, String)> {
-        let _ = inode;
-        Err(unfinished())
-    }
-
-    /// The intent that holds an inode or something above it.
-    #[must_use]
-    pub fn busy(&self, inode: InodeId) -> Option<IntentId> {
-        let _ = inode;
-        None
-    }
-
-    // ---- reads: the cluster
-
-    /// What `Found` said last.
-    #[must_use]
-    pub fn mark(&self) -> Option<ClusterMark> {
-        None
-    }
-
-    /// Replicated time: the largest `now_ms` of all entries.
-    #[must_use]
-    pub fn now_ms(&self) -> u64 {
-        0
-    }
-
-    /// Index of the last applied entry: goes into `LoadChildren::since`.
-    #[must_use]
-    pub fn last_index(&self) -> u64 {
-        0
-    }
-
-    /// All mounts by id.
-    #[must_use]
-    pub fn mounts(&self) -> Vec<MountPoint> {
-        Vec::new()
-    }
-
-    /// One mount.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn mount(&self, id: MountId) -> Result<MountPoint> {
-        let _ = id;
-        Err(unfinished())
-    }
-
-    /// All registered workers by id.
-    #[must_use]
-    pub fn workers(&self) -> Vec<RegisteredWorker> {
-        Vec::new()
-    }
-
-    /// All running intents by id.
-    #[must_use]
-    pub fn intents(&self) -> Vec<journal::Intent> {
-        Vec::new()
-    }
-
-    /// One running intent; `None` when it was finished.
-    #[must_use]
-    pub fn intent(&self, id: IntentId) -> Option<journal::Intent> {
-        let _ = id;
-        None
-    }
-
-    /// Open sessions by id.
-    #[must_use]
-    pub fn sessions(&self) -> Vec<SessionState> {
-        Vec::new()
-    }
-
-    /// Whether a session is open.
-    #[must_use]
-    pub fn has_session(&self, session: u64) -> bool {
-        let _ = session;
-        false
-    }
-
-    /// How much there is.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        Counts::default()
-    }
-
-    /// Files with bytes that the under-storage does not have, lost ones included: at most `limit` behind `after`, by
-    /// content id.
-    #[must_use]
-    pub fn unpersisted(&self, after: ContentId, limit: usize) -> Vec<Unpersisted> {
-        let _ = (after, limit);
-        Vec::new()
-    }
-
-    /// Unpersisted contents that have a block on `worker` and nowhere else.
-    #[must_use]
-    pub fn only_copies(&self, worker: WorkerId) -> Vec<ContentId> {
-        let _ = worker;
-        Vec::new()
-    }
-
-    /// Files that nobody has completed and that were last written before `before_ms`.
-    #[must_use]
-    pub fn incomplete(&self, before_ms: u64) -> Vec<ContentId> {
-        let _ = before_ms;
-        Vec::new()
-    }
-
-    /// Inodes whose time to live has passed at `now_ms`, with their `TtlAction`.
-    #[must_use]
-    pub fn expired(&self, now_ms: u64, limit: usize) -> Vec<(InodeId, u32)> {
-        let _ = (now_ms, limit);
-        Vec::new()
-    }
-
-    /// Pinned inodes.
-    #[must_use]
-    pub fn pinned(&self) -> Vec<InodeId> {
-        Vec::new()
+    fn register_worker(&mut self, command: &RegisterWorker) -> Result<()> {
+        let id = WorkerId(command.worker);
+        if command.worker == 0 || command.worker >= 1 << 63 {
+            return Err(invalid(format!("{id} cannot be the id of a worker")));
+        }
+        let Some(address) = command.address.clone() else {
+            return Err(invalid(format!("worker {id} has no address")));
+        };
+        let worker = RegisteredWorker { id, address, virtual_nodes: command.virtual_nodes };
+        self.workers.insert(id, Arc::new(worker));
+        Ok(())
     }
 }
