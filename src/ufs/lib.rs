@@ -6,6 +6,10 @@
 
 mod entry;
 mod local;
+#[cfg(any(test, feature = "testing"))]
+pub mod suite;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod uri;
 mod web;
 
