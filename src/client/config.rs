@@ -1,5 +1,7 @@
 //! What a client is told at its start.
 
+use goosefs_core::Result;
+use goosefs_core::config::{Properties, keys};
 use goosefs_core::proto::internal::{Caller, ClusterMark, WriteType};
 use goosefs_core::rpc::sasl::AuthType;
 use std::path::PathBuf;
@@ -18,10 +20,9 @@ pub struct Config {
     pub cluster: Option<ClusterMark>,
     /// How we say who we are over gRPC (`goosefs.security.authentication.type`).
     pub auth: AuthType,
-    /// The local worker's Unix socket (`goosefs.worker.data.server.domain.socket.address`); none to look for a worker
-    /// of the list whose socket exists on this machine.
-    pub socket: Option<PathBuf>,
-    /// Ask a local worker for descriptors of cached files (`goosefs.user.short.circuit.enabled`).
+    /// Unix sockets of workers on this machine, besides those that the workers name (`goosefs.user.worker.sockets`).
+    pub sockets: Vec<PathBuf>,
+    /// Ask workers on this machine for descriptors of cached files.
     pub short_circuit: bool,
     /// Block size of new files (`goosefs.user.block.size.bytes.default`).
     pub block_size: u64,
@@ -59,7 +60,7 @@ impl Config {
             caller: Caller::default(),
             cluster: None,
             auth: AuthType::Simple,
-            socket: None,
+            sockets: Vec::new(),
             short_circuit: true,
             block_size: 64 << 20,
             write_type: WriteType::CacheThrough,
@@ -74,5 +75,78 @@ impl Config {
             write_window: 16 << 20,
             kept_descriptors: 1024,
         }
+    }
+    /// What the properties say, on behalf of the login user. Without `goosefs.master.rpc.addresses` the one master is
+    /// `goosefs.master.hostname` at `goosefs.master.rpc.port`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the property and what is allowed.
+    pub fn from_properties(properties: &Properties) -> Result<Config> {
+        let mut masters = properties.list(&keys::MASTER_RPC_ADDRESSES);
+        if masters.is_empty() {
+            let port: u16 = properties.number(&keys::MASTER_RPC_PORT)?;
+            masters.push(format!("{}:{port}", properties.text(&keys::MASTER_HOSTNAME)));
+        }
+        let user = match properties.text(&keys::LOGIN_USER) {
+            "" => process_user(),
+            user => user.to_owned(),
+        };
+        let auth = match properties.choice(&keys::AUTH_TYPE)?.as_str() {
+            "NOSASL" => AuthType::NoSasl,
+            _ => AuthType::Simple,
+        };
+        let write_type = properties.choice(&keys::USER_WRITE_TYPE)?;
+        Ok(Config {
+            caller: Caller { group: process_group(), user },
+            auth,
+            sockets: properties.list(&keys::USER_SOCKETS).into_iter().map(PathBuf::from).collect(),
+            block_size: properties.size(&keys::USER_BLOCK_SIZE)?,
+            write_type: WriteType::from_str_name(&format!("WRITE_TYPE_{write_type}"))
+                .unwrap_or(WriteType::CacheThrough),
+            deadline: properties.finite_duration(&keys::USER_RETRY_MAX)?,
+            ..Config::new(masters)
+        })
+    }
+}
+
+/// The name of the user this process runs as, or its number where it has no name.
+fn process_user() -> String {
+    let id = nix::unistd::geteuid();
+    nix::unistd::User::from_uid(id).ok().flatten().map_or_else(|| id.to_string(), |user| user.name)
+}
+
+/// The name of that user's group, or its number.
+fn process_group() -> String {
+    let id = nix::unistd::getegid();
+    nix::unistd::Group::from_gid(id).ok().flatten().map_or_else(|| id.to_string(), |group| group.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_name_masters_user_and_write_type() {
+        let properties = Properties::new()
+            .with(&keys::MASTER_RPC_ADDRESSES, "m1:9200,m2:9200")
+            .with(&keys::LOGIN_USER, "ann")
+            .with(&keys::USER_WRITE_TYPE, "MUST_CACHE")
+            .with(&keys::USER_BLOCK_SIZE, "1MB")
+            .with(&keys::USER_RETRY_MAX, "5s")
+            .with(&keys::USER_SOCKETS, "/a.sock,/b.sock");
+        let config = Config::from_properties(&properties).unwrap();
+        assert_eq!(config.masters, ["m1:9200", "m2:9200"]);
+        assert_eq!(config.caller.user, "ann");
+        assert_eq!(config.write_type, WriteType::MustCache);
+        assert_eq!((config.block_size, config.deadline), (1 << 20, Duration::from_secs(5)));
+        assert_eq!(config.sockets, [PathBuf::from("/a.sock"), PathBuf::from("/b.sock")]);
+    }
+
+    #[test]
+    fn without_properties_it_is_one_master_on_this_machine_and_the_users_own_name() {
+        let config = Config::from_properties(&Properties::new()).unwrap();
+        assert_eq!(config.masters, ["127.0.0.1:9200"]);
+        assert!(!config.caller.user.is_empty());
+        assert_eq!(config.write_type, WriteType::CacheThrough);
     }
 }

@@ -128,7 +128,7 @@ pub(crate) struct LocalFiles {
     router: Router,
     channels: Arc<Channels>,
     tasks: Tasks,
-    configured: Option<PathBuf>,
+    configured: Vec<PathBuf>,
     enabled: bool,
     timeout: Duration,
     connections: Mutex<BTreeMap<PathBuf, FdClient>>,
@@ -189,7 +189,7 @@ impl LocalFiles {
             router,
             channels,
             tasks: tasks.clone(),
-            configured: config.socket.clone(),
+            configured: config.sockets.clone(),
             enabled: config.short_circuit,
             timeout: config.connect_timeout,
             connections: Mutex::default(),
@@ -284,10 +284,8 @@ impl LocalFiles {
             tracing::debug!(%error, "no list of workers yet");
         }
         let workers = self.router.workers();
-        let mut paths: Vec<PathBuf> = match &self.configured {
-            Some(path) => vec![path.clone()],
-            None => workers.iter().map(|worker| PathBuf::from(&worker.address.socket)).collect(),
-        };
+        let mut paths = self.configured.clone();
+        paths.extend(workers.iter().map(|worker| PathBuf::from(&worker.address.socket)));
         paths.retain(|path| !path.as_os_str().is_empty() && path.exists());
         for path in &paths {
             let connected =

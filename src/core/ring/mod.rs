@@ -161,6 +161,88 @@ fn mix(mut k: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// `vectors.txt`, made by `vectors.py` with another implementation of the hash.
+    fn vectors() -> (Vec<Member>, Vec<(BlockId, Vec<WorkerId>)>) {
+        let (mut members, mut blocks) = (Vec::new(), Vec::new());
+        for line in include_str!("vectors.txt").lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["worker", id, host, nodes] => members.push(Member {
+                    worker: WorkerId(id.parse().unwrap()),
+                    host: host.to_owned(),
+                    virtual_nodes: nodes.parse().unwrap(),
+                }),
+                ["block", id, workers] => {
+                    let workers = workers.split(',').map(|id| WorkerId(id.parse().unwrap())).collect();
+                    blocks.push((BlockId(id.parse().unwrap()), workers));
+                }
+                _ => panic!("vectors.txt: {line}"),
+            }
+        }
+        (members, blocks)
+    }
+
+    #[test]
+    fn candidates_are_those_of_goosefs_clients() {
+        let (members, blocks) = vectors();
+        assert_eq!((members.len(), blocks.len()), (9, 200));
+        let ring = Ring::new(members);
+        for (block, expected) in blocks {
+            assert_eq!(ring.candidates(block, 100), expected, "{block}");
+            assert_eq!(ring.owner(block), expected.first().copied(), "{block}");
+            assert_eq!(ring.candidates(block, 2), expected[..2], "{block}");
+        }
+    }
+
+    #[test]
+    fn the_order_in_which_workers_come_does_not_matter() {
+        let (mut members, blocks) = vectors();
+        let ring = Ring::new(members.clone());
+        members.reverse();
+        assert_eq!(Ring::new(members), ring);
+        assert!(!blocks.is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_leaves_moves_its_own_blocks_only() {
+        let (members, _) = vectors();
+        let gone = members[2].worker;
+        let before = Ring::new(members.clone());
+        let after = Ring::new(members.into_iter().filter(|member| member.worker != gone));
+        let mut moved = 0;
+        for index in 0..2000 {
+            let block = BlockId(index << 24);
+            let owner = before.owner(block);
+            if owner == Some(gone) {
+                moved += 1;
+                assert_ne!(after.owner(block), Some(gone));
+            } else {
+                assert_eq!(after.owner(block), owner, "{block}");
+            }
+        }
+        assert!((100..600).contains(&moved), "about one in eight: {moved}");
+    }
+
+    #[test]
+    fn a_worker_that_is_passed_over_leaves_its_host_to_another() {
+        let member =
+            |id, host: &str| Member { worker: WorkerId(id), host: host.to_owned(), virtual_nodes: 0 };
+        let ring = Ring::new([member(1, "a"), member(2, "a"), member(3, "b")]);
+        let block = BlockId(7 << 24);
+        assert_eq!(ring.candidates(block, 9).len(), 2, "two hosts");
+        for refused in 1..=3 {
+            let left = ring.candidates_where(block, 9, |id| id != WorkerId(refused));
+            assert_eq!(left.len(), if refused == 3 { 1 } else { 2 });
+            assert!(!left.contains(&WorkerId(refused)));
+        }
+    }
+
+    #[test]
+    fn an_empty_ring_has_nobody() {
+        let ring = Ring::default();
+        assert_eq!((ring.owner(BlockId(1)), ring.candidates(BlockId(1), 3)), (None, Vec::new()));
+    }
+
     #[test]
     fn the_hash_is_guavas() {
         // Golden vectors that `goosefs-sdk` tests itself against.
