@@ -1,0 +1,151 @@
+//! Changing the namespace.
+
+use super::open::Opened;
+use super::{Fs, Who, gone, node};
+use crate::attr::{Stat, millis};
+use crate::backend::AttrChange;
+use goosefs_core::{Code, Error, Result};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What setattr shall change.
+#[derive(Debug, Clone, Default)]
+pub struct SetAttr {
+    /// The 12 low bits of st_mode.
+    pub mode: Option<u32>,
+    /// Number of the owner.
+    pub uid: Option<u32>,
+    /// Number of the group.
+    pub gid: Option<u32>,
+    /// Bytes.
+    pub size: Option<u64>,
+    /// Last access.
+    pub atime: Option<SystemTime>,
+    /// Last change of the bytes.
+    pub mtime: Option<SystemTime>,
+}
+
+impl Fs {
+    /// Creates and opens a file; opens it when it is there and `flags` do not say O_EXCL.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `ReadOnly`, and what the cluster says.
+    pub async fn create(
+        self: &Arc<Fs>,
+        who: Who,
+        parent: u64,
+        name: &str,
+        mode: u32,
+        flags: i32,
+    ) -> Result<(Stat, Opened)> {
+        self.require_writable()?;
+        let directory = node::directory(parent)?;
+        let caller = self.caller(who).await;
+        let create = self.backend.create(caller, directory, name, mode & 0o7777);
+        match self.bounded("create", create).await {
+            Ok(attr) => {
+                self.remember(&attr);
+                let opened = self.open_created(who, attr.clone());
+                Ok((self.stat(&attr).await, opened))
+            }
+            Err(error) if error.code == Code::AlreadyExists && flags & libc::O_EXCL == 0 => {
+                let stat = self.lookup(who, parent, name).await?;
+                let opened = self.open(who, stat.node, flags).await?;
+                Ok((stat, opened))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `ReadOnly`, and what the cluster says.
+    pub async fn mkdir(&self, who: Who, parent: u64, name: &str, mode: u32) -> Result<Stat> {
+        self.require_writable()?;
+        let directory = node::directory(parent)?;
+        let caller = self.caller(who).await;
+        let attr =
+            self.bounded("mkdir", self.backend.make_dir(caller, directory, name, mode & 0o7777)).await?;
+        self.forget_attr(parent);
+        self.remember(&attr);
+        Ok(self.stat(&attr).await)
+    }
+
+    /// Makes a symlink.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `ReadOnly`, and what the cluster says.
+    pub async fn symlink(&self, who: Who, parent: u64, name: &str, target: &str) -> Result<Stat> {
+        self.require_writable()?;
+        let directory = node::directory(parent)?;
+        let caller = self.caller(who).await;
+        let attr = self.bounded("symlink", self.backend.symlink(caller, directory, name, target)).await?;
+        self.forget_attr(parent);
+        self.remember(&attr);
+        Ok(self.stat(&attr).await)
+    }
+
+    /// Removes a file or symlink, or an empty directory when `directory`.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotEmpty`, `IsDirectory`, `NotDirectory`, `ReadOnly`, and what the cluster says.
+    pub async fn remove(&self, who: Who, parent: u64, name: &str, directory: bool) -> Result<()> {
+        self.require_writable()?;
+        let from = node::directory(parent)?;
+        let caller = self.caller(who).await;
+        self.bounded("remove", self.backend.remove(caller, from, name, directory)).await?;
+        self.forget_attr(parent);
+        Ok(())
+    }
+
+    /// Renames, replacing what has the new name unless `flags` say RENAME_NOREPLACE.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for other flags, and what the cluster says.
+    pub async fn rename(&self, who: Who, from: (u64, &str), to: (u64, &str), flags: u32) -> Result<()> {
+        self.require_writable()?;
+        if flags & !libc::RENAME_NOREPLACE != 0 {
+            return Err(Error::new(Code::InvalidArgument, "names can be replaced, not exchanged"));
+        }
+        let no_replace = flags & libc::RENAME_NOREPLACE != 0;
+        let source = (node::directory(from.0)?, from.1);
+        let target = (node::directory(to.0)?, to.1);
+        let caller = self.caller(who).await;
+        self.bounded("rename", self.backend.rename(caller, source, target, no_replace)).await?;
+        self.forget_attr(from.0);
+        self.forget_attr(to.0);
+        Ok(())
+    }
+
+    /// Changes attributes. The size goes first: it may be refused.
+    ///
+    /// # Errors
+    /// `Unimplemented` for a size that is neither 0 nor the file's, `ReadOnly`, and what the cluster says.
+    pub async fn setattr(self: &Arc<Fs>, who: Who, node: u64, set: SetAttr) -> Result<Stat> {
+        self.require_writable()?;
+        if let Some(size) = set.size {
+            self.truncate(who, node, size).await?;
+        }
+        let mut change = AttrChange {
+            mode: set.mode.map(|mode| mode & 0o7777),
+            mtime_ms: set.mtime.map(millis),
+            atime_ms: set.atime.map(millis),
+            ..AttrChange::default()
+        };
+        if let Some(uid) = set.uid {
+            change.owner = Some(self.owners.names(uid, set.gid.unwrap_or(who.gid)).await.0);
+        }
+        if let Some(gid) = set.gid {
+            change.group = Some(self.owners.names(set.uid.unwrap_or(who.uid), gid).await.1);
+        }
+        if change == AttrChange::default() {
+            return self.getattr(node).await;
+        }
+        let caller = self.caller(who).await;
+        let call = self.backend.set_attr(caller, node::master(node), change);
+        let attr = self.bounded("setattr", call).await.map_err(|error| gone(error, node))?;
+        self.remember(&attr);
+        Ok(self.stat(&attr).await)
+    }
+}

@@ -1,0 +1,237 @@
+//! Opening and releasing files.
+//!
+//! A file that is wholly cached on this machine is opened by passthrough where the table of modes allows it; a complete
+//! file that is not goes through the page cache; a file that is being written comes to the daemon, because its size
+//! changes under the reader. A file is never opened for writing by passthrough.
+
+use super::write::Writing;
+use super::{Fs, Who, gone, node};
+use crate::attr::{Kind, kind};
+use crate::backend::Source;
+use crate::handle::Backing;
+use crate::handle::modes::{Want, Way};
+use goosefs_core::id::ContentId;
+use goosefs_core::proto::internal::Attr;
+use goosefs_core::{Code, Error, Result};
+use parking_lot::Mutex;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// An open file.
+pub struct Handle {
+    node: u64,
+    attr: Attr,
+    way: Way,
+    pub(super) who: Who,
+    /// Made at the first read that comes here, and again when a file that is being written has grown.
+    pub(super) source: Mutex<Option<(u64, Arc<dyn Source>)>>,
+    /// Set when the file was opened for writing.
+    pub(super) writing: Option<Arc<Writing>>,
+}
+
+impl Handle {
+    /// FUSE node id.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.node
+    }
+
+    /// Attributes as they were when it was opened.
+    #[must_use]
+    pub fn attr(&self) -> &Attr {
+        &self.attr
+    }
+}
+
+/// What an open is answered with.
+#[derive(Debug)]
+pub struct Opened {
+    /// Number of the handle.
+    pub handle: u64,
+    /// Who serves reads.
+    pub way: Way,
+    /// The page cache still holds this very content.
+    pub keep_cache: bool,
+}
+
+impl Fs {
+    /// Opens a file with the flags of open(2).
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Stale` when the node is gone (the kernel then looks the path up again), and what the cluster says.
+    pub async fn open(self: &Arc<Fs>, who: Who, node: u64, flags: i32) -> Result<Opened> {
+        let content = node::content(node)?;
+        if flags & libc::O_ACCMODE != libc::O_RDONLY {
+            return self.open_for_writing(who, node, content, flags).await;
+        }
+        if let Some(opened) = self.open_at_once(who, node, content) {
+            return Ok(opened);
+        }
+        if let Some(writing) = self.writing_of(content) {
+            writing.wait_while_closing().await;
+        }
+        let attr = match self.known(node).filter(|attr| attr.completed) {
+            Some(attr) => attr,
+            None => self.ask(node).await.map_err(|error| gone(error, node))?,
+        };
+        if kind(&attr) != Kind::File {
+            return Err(Error::new(Code::IsDirectory, format!("node {node} is not a file")));
+        }
+        let want = self.want(&attr, content).await;
+        Ok(self.opened(who, attr, want, None))
+    }
+
+    /// An open that needs nobody: the file is open by passthrough already, or was lately.
+    fn open_at_once(&self, who: Who, node: u64, content: ContentId) -> Option<Opened> {
+        if self.writing_of(content).is_some() {
+            return None;
+        }
+        let attr = self.known(node).filter(|attr| attr.completed)?;
+        let want = {
+            let mut opens = self.opens.lock();
+            if let Some((backing, good)) = opens.modes.in_force(node) {
+                (good && backing.generation() == attr.generation).then(|| Want::Passthrough(backing.clone()))
+            } else if opens.modes.passthrough_is_free(node) {
+                opens
+                    .kept
+                    .take(node)
+                    .filter(|backing| backing.is_alive() && backing.generation() == attr.generation)
+                    .map(Want::Passthrough)
+            } else {
+                None
+            }
+        }?;
+        Some(self.opened(who, attr, want, None))
+    }
+
+    /// Which way an open for reading would like to go.
+    async fn want(&self, attr: &Attr, content: ContentId) -> Want {
+        if !attr.completed || self.writing_of(content).is_some() {
+            return Want::Direct;
+        }
+        let node = node::of(attr);
+        let useful = attr.length > 0
+            && self.passthrough.load(Ordering::Acquire)
+            && self.opens.lock().modes.passthrough_is_free(node);
+        if useful && let Some(backing) = self.backing(attr).await {
+            return Want::Passthrough(backing);
+        }
+        Want::Cached
+    }
+
+    /// Asks the local worker for the file behind a content and makes it known to the kernel.
+    async fn backing(&self, attr: &Attr) -> Option<Arc<Backing>> {
+        let local = match self.bounded("open cached file", self.backend.local_file(attr)).await {
+            Ok(local) => local?,
+            Err(error) => {
+                tracing::debug!(%error, content = attr.content, "no cached file, reads come to the daemon");
+                return None;
+            }
+        };
+        if local.length != attr.length {
+            tracing::warn!(
+                content = attr.content,
+                cached = local.length,
+                length = attr.length,
+                "the cached file has another length, reads come to the daemon"
+            );
+            return None;
+        }
+        match self.kernel.register(local.file.as_fd()) {
+            Ok(id) => Some(Backing::new(id, attr.generation, local.length, self.kernel.clone(), local.lease)),
+            Err(error) => {
+                self.passthrough_refused(&error);
+                None
+            }
+        }
+    }
+
+    fn passthrough_refused(&self, error: &std::io::Error) {
+        match error.raw_os_error() {
+            Some(libc::EPERM) => {
+                if self.passthrough.swap(false, Ordering::AcqRel) {
+                    tracing::warn!("kernel passthrough needs CAP_SYS_ADMIN: reads come to the daemon");
+                }
+            }
+            Some(libc::ELOOP) => {
+                if self.passthrough.swap(false, Ordering::AcqRel) {
+                    tracing::warn!(
+                        "the cache lies on a stacked file system: reads come to the daemon; put the cache on a \
+                         plain file system"
+                    );
+                }
+            }
+            _ => tracing::warn!(%error, "the kernel did not take a cached file, reads come to the daemon"),
+        }
+    }
+
+    /// Decides the way, keeps count, and makes the handle.
+    pub(super) fn opened(&self, who: Who, attr: Attr, want: Want, writing: Option<Arc<Writing>>) -> Opened {
+        let node = node::of(&attr);
+        let way = self.opens.lock().modes.open(node, want);
+        let keep_cache = matches!(way, Way::Cached) && self.page_cache_is_of(node, &attr);
+        self.metrics.opened(way.name());
+        let handle = Handle { node, attr, way: way.clone(), who, source: Mutex::new(None), writing };
+        Opened { handle: self.insert_handle(Arc::new(handle)), way, keep_cache }
+    }
+
+    /// Whether the page cache of `node` was filled from this version, which it is from now on.
+    fn page_cache_is_of(&self, node: u64, attr: &Attr) -> bool {
+        let version = (attr.generation, attr.length, attr.mtime_ms);
+        self.cached_as.lock().put(node, version) == Some(version)
+    }
+
+    /// The kernel released a handle: nothing uses it any more.
+    ///
+    /// # Errors
+    /// What completing the file ran into, when this was its last writer; nobody but the log learns of it.
+    pub async fn release(self: &Arc<Fs>, number: u64) -> Result<()> {
+        let handle = self.take_handle(number)?;
+        self.closed(handle.node, &handle.way);
+        match &handle.writing {
+            Some(writing) => self.close_writer(writing.clone(), handle.who).await,
+            None => Ok(()),
+        }
+    }
+
+    fn closed(&self, node: u64, way: &Way) {
+        let gone = {
+            let mut opens = self.opens.lock();
+            let free = opens.modes.close(node, way);
+            let now = self.clock.monotonic();
+            let gone = free.map(|backing| opens.kept.put(node, backing, now));
+            self.metrics.kept.set(i64::try_from(opens.kept.len()).unwrap_or(i64::MAX));
+            gone
+        };
+        drop(gone);
+    }
+
+    /// Gives up what was kept for too long.
+    pub fn expire_kept(&self) {
+        let gone = {
+            let mut opens = self.opens.lock();
+            let gone = opens.kept.expire(self.clock.monotonic());
+            self.metrics.kept.set(i64::try_from(opens.kept.len()).unwrap_or(i64::MAX));
+            gone
+        };
+        drop(gone);
+    }
+
+    /// Gives up everything that was kept.
+    pub fn drop_kept(&self) {
+        let gone = self.opens.lock().kept.clear();
+        drop(gone);
+    }
+
+    /// The bytes of a content are others now: no new open may use what was known of the old ones.
+    pub(super) fn content_changed(&self, node: u64) {
+        self.forget_attr(node);
+        let gone = {
+            let mut opens = self.opens.lock();
+            opens.modes.changed(node);
+            opens.kept.take(node)
+        };
+        drop(gone);
+    }
+}

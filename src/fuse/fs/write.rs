@@ -1,0 +1,401 @@
+//! Writing files.
+//!
+//! All opens of one content share one [`Writing`]. Bytes go to a sink in order; whatever would change bytes that are
+//! there already is refused (EOPNOTSUPP) but for truncation to nothing. `flush` and `fsync` upload what is dirty and
+//! return errors, as often as they are called; the last writer's release completes the file.
+//!
+//! What touches the sink runs as a task of its own that the request only waits for: a request that is interrupted or
+//! too late must not leave a half-done call behind, and a killed program leaves what it wrote so far, as on a disk.
+
+use super::open::Opened;
+use super::{Fs, Who, gone, node};
+use crate::attr::{Kind, Stat, kind};
+use crate::backend::Sink;
+use crate::handle::modes::Want;
+use bytes::Bytes;
+use goosefs_core::id::ContentId;
+use goosefs_core::proto::internal::Attr;
+use goosefs_core::task::Tasks;
+use goosefs_core::{Code, Error, Result};
+use parking_lot::Mutex;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+use tokio::sync::{oneshot, watch};
+
+/// How long an open for reading waits for the release of a writer that has flushed: close(2) returns before the kernel
+/// has told us of the release, and a complete file is better to read.
+const RELEASE_ON_ITS_WAY: Duration = Duration::from_millis(50);
+
+/// One content that is open for writing here.
+pub struct Writing {
+    content: ContentId,
+    state: tokio::sync::Mutex<State>,
+    /// What `stat` shows while it is being written: length and time of the last write.
+    shown: Mutex<Option<(u64, u64)>>,
+    /// Nothing was written since the last flush: what follows is likely the release.
+    flushed: AtomicBool,
+    /// Opens for writing. Changed under the file system's `writing` lock only.
+    writers: Mutex<u32>,
+    done: watch::Sender<bool>,
+}
+
+struct State {
+    attr: Attr,
+    phase: Phase,
+}
+
+enum Phase {
+    /// A content that is there. It must be cut to nothing before it can be written.
+    Existing,
+    /// Being written from the start; the sink is opened with the first byte.
+    Open { sink: Option<Box<dyn Sink>>, length: u64, uncommitted: bool },
+    /// A call to the sink failed, or is under way.
+    Failed(Error),
+}
+
+impl Writing {
+    fn new(attr: Attr, fresh: bool) -> Arc<Writing> {
+        let shown = fresh.then_some((0, attr.mtime_ms));
+        let phase =
+            if fresh { Phase::Open { sink: None, length: 0, uncommitted: false } } else { Phase::Existing };
+        Arc::new(Writing {
+            content: ContentId(attr.content),
+            state: tokio::sync::Mutex::new(State { attr, phase }),
+            shown: Mutex::new(shown),
+            flushed: AtomicBool::new(false),
+            writers: Mutex::new(0),
+            done: watch::Sender::new(false),
+        })
+    }
+
+    /// Puts what was written so far over what masters say.
+    pub(super) fn show(&self, stat: &mut Stat) {
+        if let Some((length, mtime_ms)) = *self.shown.lock() {
+            stat.size = length;
+            stat.mtime = UNIX_EPOCH + Duration::from_millis(mtime_ms);
+            stat.ctime = stat.ctime.max(stat.mtime);
+        }
+    }
+
+    /// Waits a moment if the last writer seems to be closing.
+    pub(super) async fn wait_while_closing(&self) {
+        if self.flushed.load(Ordering::Acquire) {
+            let mut done = self.done.subscribe();
+            let _ = tokio::time::timeout(RELEASE_ON_ITS_WAY, done.wait_for(|done| *done)).await;
+        }
+    }
+
+    /// Attributes with the length that can be read, after making it so.
+    pub(super) async fn readable(self: &Arc<Self>, tasks: &Tasks) -> Result<Attr> {
+        let writing = self.clone();
+        detached(tasks, "commit", async move {
+            let mut state = writing.state.lock().await;
+            if let Phase::Open { uncommitted: true, .. } = state.phase {
+                state.commit().await?;
+            }
+            let mut attr = state.attr.clone();
+            match &state.phase {
+                Phase::Existing => {}
+                Phase::Open { length, .. } => attr.length = *length,
+                Phase::Failed(error) => return Err(error.clone()),
+            }
+            Ok(attr)
+        })
+        .await
+    }
+}
+
+impl State {
+    /// Takes the sink out for one call; what is left says that the call did not end.
+    fn take_sink(&mut self) -> Result<(Option<Box<dyn Sink>>, u64)> {
+        let left = Phase::Failed(Error::new(Code::Internal, "a write to this file did not end"));
+        match std::mem::replace(&mut self.phase, left) {
+            Phase::Open { sink, length, .. } => Ok((sink, length)),
+            Phase::Existing => {
+                self.phase = Phase::Existing;
+                Err(Error::new(Code::Internal, "the file is not being written"))
+            }
+            Phase::Failed(error) => {
+                self.phase = Phase::Failed(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.phase = Phase::Failed(error.clone());
+        error
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        let (mut sink, length) = self.take_sink()?;
+        if let Some(sink) = &mut sink
+            && let Err(error) = sink.commit().await
+        {
+            return Err(self.fail(error));
+        }
+        self.phase = Phase::Open { sink, length, uncommitted: false };
+        Ok(())
+    }
+
+    async fn persist(&mut self) -> Result<()> {
+        if matches!(self.phase, Phase::Existing) {
+            return Ok(());
+        }
+        let (mut sink, length) = self.take_sink()?;
+        if let Some(sink) = &mut sink
+            && let Err(error) = sink.persist().await
+        {
+            return Err(self.fail(error));
+        }
+        self.phase = Phase::Open { sink, length, uncommitted: false };
+        Ok(())
+    }
+}
+
+/// Runs `work` to its end even if the caller goes away.
+async fn detached<T: Send + 'static>(
+    tasks: &Tasks,
+    name: &str,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let (tell, told) = oneshot::channel();
+    tasks.spawn(name, async move {
+        // Nobody listens any more when the request was interrupted; the work is done all the same.
+        drop(tell.send(work.await));
+    });
+    told.await.unwrap_or_else(|_| Err(Error::new(Code::Cancelled, "the mount is shutting down")))
+}
+
+impl Fs {
+    /// Opens for writing: the file stays as it is until it is cut to nothing or, when it is empty, written.
+    pub(super) async fn open_for_writing(
+        self: &Arc<Fs>,
+        who: Who,
+        node: u64,
+        content: ContentId,
+        flags: i32,
+    ) -> Result<Opened> {
+        self.require_writable()?;
+        let attr = match self.known(node) {
+            Some(attr) => attr,
+            None => self.ask(node).await.map_err(|error| gone(error, node))?,
+        };
+        if kind(&attr) != Kind::File {
+            return Err(Error::new(Code::IsDirectory, format!("node {node} is not a file")));
+        }
+        if attr.read_only {
+            return Err(Error::new(Code::ReadOnly, format!("content {content} is on a read-only mount")));
+        }
+        tracing::trace!(node, flags, "open for writing");
+        let writing = self.join_writers(&attr, false);
+        Ok(self.opened(who, attr, Want::Direct, Some(writing)))
+    }
+
+    /// Opens a file that was just created.
+    pub(super) fn open_created(&self, who: Who, attr: Attr) -> Opened {
+        let writing = self.join_writers(&attr, true);
+        self.opened(who, attr, Want::Direct, Some(writing))
+    }
+
+    /// Counts one more writer of a content.
+    fn join_writers(&self, attr: &Attr, fresh: bool) -> Arc<Writing> {
+        let mut all = self.writing.lock();
+        let content = ContentId(attr.content);
+        let writing = all.entry(content).or_insert_with(|| Writing::new(attr.clone(), fresh)).clone();
+        *writing.writers.lock() += 1;
+        writing
+    }
+
+    /// Writes `data` at `offset`, which must be where the file ends.
+    ///
+    /// # Errors
+    /// `Unimplemented` when it is not, and what the workers say.
+    pub async fn write(self: &Arc<Fs>, number: u64, offset: u64, data: Bytes) -> Result<u32> {
+        let handle = self.handle(number)?;
+        self.metrics.writes.inc();
+        self.metrics.written_bytes.inc_by(data.len() as u64);
+        let Some(writing) = handle.writing.clone() else {
+            return Err(Error::new(Code::Internal, "the file is not open for writing"));
+        };
+        let (fs, who) = (self.clone(), handle.who);
+        let work = async move { fs.append(&writing, who, offset, data).await };
+        self.bounded_data("write", detached(&self.tasks, "append", work)).await
+    }
+
+    async fn append(&self, writing: &Writing, who: Who, offset: u64, data: Bytes) -> Result<u32> {
+        let taken = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let mut state = writing.state.lock().await;
+        if matches!(state.phase, Phase::Existing) {
+            if state.attr.length > 0 {
+                return Err(refuse(
+                    writing.content,
+                    "files that have bytes can only be written after O_TRUNC",
+                ));
+            }
+            self.cut(writing, &mut state, who).await?;
+        }
+        if let Phase::Open { length, .. } = &state.phase
+            && *length != offset
+        {
+            return Err(refuse(
+                writing.content,
+                format!("written so far are {length} bytes, and this write is at {offset}"),
+            ));
+        }
+        writing.flushed.store(false, Ordering::Release);
+        let (sink, length) = state.take_sink()?;
+        let mut sink = match sink {
+            Some(sink) => sink,
+            None => {
+                let caller = self.caller(who).await;
+                match self.backend.sink(caller, &state.attr).await {
+                    Ok(sink) => sink,
+                    Err(error) => return Err(state.fail(error)),
+                }
+            }
+        };
+        if let Err(error) = sink.write(data).await {
+            return Err(state.fail(error));
+        }
+        let length = length + u64::from(taken);
+        state.phase = Phase::Open { sink: Some(sink), length, uncommitted: true };
+        *writing.shown.lock() = Some((length, self.clock.now_ms()));
+        Ok(taken)
+    }
+
+    /// Makes a new, empty generation of the content.
+    async fn cut(&self, writing: &Writing, state: &mut State, who: Who) -> Result<()> {
+        let caller = self.caller(who).await;
+        let attr = self.bounded("truncate", self.backend.truncate(caller, writing.content)).await?;
+        self.content_changed(node::of(&attr));
+        self.remember(&attr);
+        *writing.shown.lock() = Some((0, attr.mtime_ms));
+        *state = State { attr, phase: Phase::Open { sink: None, length: 0, uncommitted: false } };
+        Ok(())
+    }
+
+    /// Uploads what is dirty, for flush and fsync.
+    ///
+    /// # Errors
+    /// What writing the file ran into, now or before.
+    pub async fn flush(&self, number: u64) -> Result<()> {
+        let Some(writing) = self.handle(number)?.writing.clone() else { return Ok(()) };
+        let work = detached(&self.tasks, "upload", async move {
+            writing.state.lock().await.persist().await?;
+            writing.flushed.store(true, Ordering::Release);
+            Ok(())
+        });
+        self.bounded_data("flush", work).await
+    }
+
+    /// Sets the length of a file: to nothing, or to what it is.
+    ///
+    /// # Errors
+    /// `Unimplemented` for any other length, `ReadOnly`, and what the cluster says.
+    pub(super) async fn truncate(self: &Arc<Fs>, who: Who, node: u64, size: u64) -> Result<()> {
+        self.require_writable()?;
+        let content = node::content(node)?;
+        let attr = match self.known(node) {
+            Some(attr) => attr,
+            None => self.ask(node).await.map_err(|error| gone(error, node))?,
+        };
+        if attr.read_only {
+            return Err(Error::new(Code::ReadOnly, format!("content {content} is on a read-only mount")));
+        }
+        let writing = self.join_writers(&attr, false);
+        let (fs, shared) = (self.clone(), writing.clone());
+        let cut = detached(&self.tasks, "cut", async move {
+            let mut state = shared.state.lock().await;
+            let length = match &state.phase {
+                Phase::Existing => state.attr.length,
+                Phase::Open { length, .. } => *length,
+                Phase::Failed(_) => u64::MAX,
+            };
+            if size == length {
+                return Ok(());
+            }
+            if size > 0 {
+                return Err(refuse(content, format!("it can be cut to nothing, not to {size} bytes")));
+            }
+            fs.cut(&shared, &mut state, who).await
+        });
+        let outcome = cut.await;
+        let closed = self.close_writer(writing, who).await;
+        outcome.and(closed)
+    }
+
+    /// One writer is gone; the last one completes the file.
+    pub(super) async fn close_writer(self: &Arc<Fs>, writing: Arc<Writing>, who: Who) -> Result<()> {
+        let last = {
+            let _all = self.writing.lock();
+            let mut writers = writing.writers.lock();
+            *writers = writers.saturating_sub(1);
+            *writers == 0
+        };
+        if !last {
+            return Ok(());
+        }
+        let fs = self.clone();
+        detached(&self.tasks, "complete", async move { fs.complete(&writing, who).await }).await
+    }
+
+    async fn complete(&self, writing: &Writing, who: Who) -> Result<()> {
+        let outcome = {
+            let mut state = writing.state.lock().await;
+            // Somebody may have opened it for writing again meanwhile: that one completes it.
+            if *writing.writers.lock() > 0 {
+                return Ok(());
+            }
+            self.complete_state(writing, &mut state, who).await
+        };
+        if let Err(error) = &outcome {
+            tracing::warn!(content = %writing.content, %error, "the file stays incomplete");
+        }
+        let mut all = self.writing.lock();
+        if *writing.writers.lock() == 0 {
+            all.remove(&writing.content);
+        }
+        drop(all);
+        writing.done.send_replace(true);
+        outcome
+    }
+
+    async fn complete_state(&self, writing: &Writing, state: &mut State, who: Who) -> Result<()> {
+        if matches!(state.phase, Phase::Existing) {
+            return Ok(());
+        }
+        let (sink, _) = state.take_sink()?;
+        let mut sink = match sink {
+            Some(sink) => sink,
+            None => {
+                let caller = self.caller(who).await;
+                match self.backend.sink(caller, &state.attr).await {
+                    Ok(sink) => sink,
+                    Err(error) => return Err(state.fail(error)),
+                }
+            }
+        };
+        match sink.complete().await {
+            Ok(attr) => {
+                self.remember(&attr);
+                *writing.shown.lock() = None;
+                *state = State { attr, phase: Phase::Existing };
+                Ok(())
+            }
+            Err(error) => {
+                self.forget_attr(writing.content.0);
+                Err(state.fail(error))
+            }
+        }
+    }
+}
+
+/// A change of bytes that are there already.
+fn refuse(content: ContentId, why: impl std::fmt::Display) -> Error {
+    tracing::info!(%content, %why, "refused a write: files are written once, from start to end");
+    Error::new(Code::Unimplemented, format!("content {content}: {why}"))
+        .hint("write the file from start to end, or write a new one and rename it")
+}

@@ -1,0 +1,80 @@
+//! `/proc/self/mountinfo`, which can be read however dead a mount is.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Minor number of the device, which names a FUSE connection under `/sys/fs/fuse/connections`.
+    pub minor: u32,
+    /// `major:minor`, which names it under `/sys/class/bdi`.
+    pub device: String,
+    /// Where it is mounted.
+    pub mount_point: PathBuf,
+    /// `fuse.goosefs-fuse` for ours.
+    pub fstype: String,
+}
+
+/// The mount that lies on top at `mount_point`, which must be absolute and without symlinks.
+#[must_use]
+pub fn at(mount_point: &Path) -> Option<Mount> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    text.lines().filter_map(parse).filter(|mount| mount.mount_point == mount_point).last()
+}
+
+/// `36 35 98:0 /root /mount/point options optional... - fstype source superoptions`.
+fn parse(line: &str) -> Option<Mount> {
+    let (before, after) = line.split_once(" - ")?;
+    let mut fields = before.split(' ');
+    let device = fields.nth(2)?.to_owned();
+    let mount_point = unescape(fields.nth(1)?);
+    let minor = device.split_once(':')?.1.parse().ok()?;
+    let fstype = after.split(' ').next()?.to_owned();
+    Some(Mount { minor, device, mount_point, fstype })
+}
+
+/// Space, tab, newline and backslash are written as three octal digits.
+fn unescape(field: &str) -> PathBuf {
+    let bytes = field.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let octal = bytes.get(at + 1..at + 4).filter(|_| *byte == b'\\');
+        let value = octal.and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(digits, 8).ok()
+        });
+        match value {
+            Some(value) => {
+                plain.push(value);
+                at += 4;
+            }
+            None => {
+                plain.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_with_a_space_is_read_back() {
+        let line = r"97 26 0:57 / /mnt/my\040data\134x rw,nosuid - fuse.goosefs-fuse goosefs rw,user_id=0";
+        let mount = parse(line).expect("a mount");
+        assert_eq!(mount.mount_point, Path::new(r"/mnt/my data\x"));
+        assert_eq!(mount.fstype, "fuse.goosefs-fuse");
+        assert_eq!((mount.minor, mount.device.as_str()), (57, "0:57"));
+    }
+
+    #[test]
+    fn the_root_is_a_mount() {
+        assert!(at(Path::new("/proc")).is_some_and(|mount| mount.fstype == "proc"));
+    }
+}

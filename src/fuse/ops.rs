@@ -1,0 +1,644 @@
+//! Unpacks requests, calls [`Fs`], replies. No meaning here.
+//!
+//! The threads that read requests only start the work and go on: nothing that waits runs on them. A request that is cut
+//! off at shutdown is answered with EIO by the drop of its reply.
+
+use crate::attr::{Kind, Stat};
+use crate::errno::errno;
+use crate::fs::change::SetAttr;
+use crate::fs::open::Opened;
+use crate::fs::{Fs, Who};
+use crate::handle::modes::Way;
+use crate::interrupt::{InFlight, Signals};
+use bytes::Bytes;
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags,
+    PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use goosefs_core::task::Tasks;
+use goosefs_core::{Code, Error, Result};
+use parking_lot::Mutex;
+use std::ffi::OsStr;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Most bytes of one READ or WRITE.
+const MAX_TRANSFER: u32 = 1 << 20;
+
+/// Read-ahead and direct requests that the kernel may have under way.
+const MAX_BACKGROUND: u16 = 64;
+
+/// Names with these generations: node ids are never used twice.
+const GENERATION: Generation = Generation(0);
+
+/// The operations of one mount.
+pub(crate) struct Ops {
+    pub(crate) fs: Arc<Fs>,
+    pub(crate) tasks: Tasks,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) in_flight: InFlight,
+    /// Whether this process may register backing files.
+    pub(crate) privileged: bool,
+}
+
+impl Ops {
+    /// Runs `work` for a request and answers with what comes of it.
+    fn run<T: Send + 'static>(
+        &self,
+        request: &Request,
+        name: &'static str,
+        signals: Signals,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+        answer: impl FnOnce(Result<T, Errno>) + Send + 'static,
+    ) {
+        let watched = self.in_flight.begin(request.unique().0, request.pid(), signals);
+        let fs = self.fs.clone();
+        let _context = self.runtime.enter();
+        self.tasks.spawn(name, async move {
+            let outcome = tokio::select! {
+                biased;
+                outcome = work => outcome,
+                () = watched.interrupted() => {
+                    fs.metrics().interrupted.inc();
+                    Err(Error::new(Code::Cancelled, "interrupted"))
+                }
+            };
+            drop(watched);
+            answer(outcome.map_err(|error| report(&fs, name, &error)));
+        });
+    }
+}
+
+/// Counts an error, logs what a reader of the log should know, and says what the call answers.
+fn report(fs: &Fs, name: &str, error: &Error) -> Errno {
+    match error.code {
+        Code::NotFound => {}
+        Code::AlreadyExists
+        | Code::NotDirectory
+        | Code::IsDirectory
+        | Code::NotEmpty
+        | Code::InvalidArgument
+        | Code::InvalidPath
+        | Code::NameTooLong
+        | Code::PermissionDenied
+        | Code::ReadOnly
+        | Code::NoSpace
+        | Code::Incomplete
+        | Code::Stale
+        | Code::Cancelled
+        | Code::Unimplemented
+        | Code::Busy
+        | Code::CrossMount => {
+            fs.metrics().errors.inc();
+            tracing::debug!(op = name, %error, "answered with an error");
+        }
+        Code::Unauthenticated
+        | Code::NotLeader
+        | Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::Corrupt
+        | Code::Ufs
+        | Code::WrongCluster
+        | Code::Lost
+        | Code::Io
+        | Code::Internal => {
+            fs.metrics().errors.inc();
+            tracing::warn!(op = name, %error, "answered with an error");
+        }
+    }
+    Errno::from_i32(errno(error))
+}
+
+fn who(request: &Request) -> Who {
+    Who { uid: request.uid(), gid: request.gid() }
+}
+
+/// Names are text in this file system; others cannot be there.
+fn text(name: &OsStr) -> Result<String> {
+    let text = name.to_str().map(str::to_owned);
+    text.ok_or_else(|| Error::new(Code::InvalidPath, format!("{} is not UTF-8", name.display())))
+}
+
+fn file_attr(stat: &Stat) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(stat.node),
+        size: stat.size,
+        blocks: stat.size.div_ceil(512),
+        atime: stat.atime,
+        mtime: stat.mtime,
+        ctime: stat.ctime,
+        crtime: stat.mtime,
+        kind: file_type(stat.kind),
+        perm: stat.perm,
+        nlink: stat.links,
+        uid: stat.uid,
+        gid: stat.gid,
+        rdev: 0,
+        blksize: MAX_TRANSFER,
+        flags: 0,
+    }
+}
+
+fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::File => FileType::RegularFile,
+        Kind::Directory => FileType::Directory,
+        Kind::Symlink => FileType::Symlink,
+    }
+}
+
+fn time(time: TimeOrNow) -> SystemTime {
+    match time {
+        TimeOrNow::SpecificTime(time) => time,
+        TimeOrNow::Now => SystemTime::now(),
+    }
+}
+
+/// The flags that tell the kernel which way an open goes, beside the backing id.
+fn open_flags(opened: &Opened) -> FopenFlags {
+    match &opened.way {
+        Way::Passthrough(_) => FopenFlags::empty(),
+        Way::Through(_) | Way::Direct => FopenFlags::FOPEN_DIRECT_IO,
+        Way::Cached if opened.keep_cache => FopenFlags::FOPEN_KEEP_CACHE,
+        Way::Cached => FopenFlags::empty(),
+    }
+}
+
+fn reply_open(reply: ReplyOpen, opened: &Opened) {
+    let flags = open_flags(opened);
+    let handle = FileHandle(opened.handle);
+    match &opened.way {
+        Way::Passthrough(backing) | Way::Through(backing) => {
+            // SAFETY: the id is open and of this session, and `backing`, which lives longer, closes it.
+            #[allow(unsafe_code)]
+            let id = unsafe { reply.wrap_backing(backing.id()) };
+            reply.opened_passthrough(handle, flags, &id);
+            id.into_raw();
+        }
+        Way::Cached | Way::Direct => reply.opened(handle, flags),
+    }
+}
+
+fn reply_create(reply: ReplyCreate, fs: &Fs, stat: &Stat, opened: &Opened) {
+    let flags = open_flags(opened);
+    let handle = FileHandle(opened.handle);
+    let ttl = fs.config().attr_ttl;
+    let attr = file_attr(stat);
+    match &opened.way {
+        Way::Passthrough(backing) | Way::Through(backing) => {
+            // SAFETY: the id is open and of this session, and `backing`, which lives longer, closes it.
+            #[allow(unsafe_code)]
+            let id = unsafe { reply.wrap_backing(backing.id()) };
+            reply.created_passthrough(&ttl, &attr, GENERATION, handle, flags, &id);
+            id.into_raw();
+        }
+        Way::Cached | Way::Direct => reply.created(&ttl, &attr, GENERATION, handle, flags),
+    }
+}
+
+fn reply_entry(reply: ReplyEntry, fs: &Fs, outcome: Result<Stat, Errno>) {
+    match outcome {
+        Ok(stat) => {
+            let config = fs.config();
+            reply.entry_with_ttls(&config.attr_ttl, &config.entry_ttl, &file_attr(&stat), GENERATION);
+        }
+        Err(error) => reply.error(error),
+    }
+}
+
+fn reply_attr(reply: ReplyAttr, fs: &Fs, outcome: Result<Stat, Errno>) {
+    match outcome {
+        Ok(stat) => reply.attr(&fs.config().attr_ttl, &file_attr(&stat)),
+        Err(error) => reply.error(error),
+    }
+}
+
+fn reply_empty(reply: ReplyEmpty, outcome: Result<(), Errno>) {
+    match outcome {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(error),
+    }
+}
+
+/// A directory reply that is being filled. Entries that were added before an error are sent, the error comes with the
+/// next call.
+struct Filling<R>(Arc<Mutex<(Option<R>, bool)>>);
+
+impl<R> Clone for Filling<R> {
+    fn clone(&self) -> Filling<R> {
+        Filling(self.0.clone())
+    }
+}
+
+impl<R> Filling<R> {
+    fn new(reply: R) -> Filling<R> {
+        Filling(Arc::new(Mutex::new((Some(reply), false))))
+    }
+
+    /// Adds an entry; true when it did not fit any more.
+    fn add(&self, add: impl FnOnce(&mut R) -> bool) -> bool {
+        let mut filling = self.0.lock();
+        let Some(reply) = &mut filling.0 else { return true };
+        let full = add(reply);
+        filling.1 |= !full;
+        full
+    }
+
+    /// The reply, and whether it has entries.
+    fn take(&self) -> (Option<R>, bool) {
+        let mut filling = self.0.lock();
+        (filling.0.take(), filling.1)
+    }
+}
+
+impl Filesystem for Ops {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let wanted = [
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            InitFlags::FUSE_AUTO_INVAL_DATA,
+            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+            InitFlags::FUSE_NO_EXPORT_SUPPORT,
+            InitFlags::FUSE_ASYNC_DIO,
+        ];
+        for flag in wanted {
+            if let Err(missing) = config.add_capabilities(flag) {
+                tracing::debug!(?missing, "the kernel lacks a capability");
+            }
+        }
+        // The kernel names its limits in the error; both are settings of speed, not of meaning.
+        if let Err(most) = config.set_max_write(MAX_TRANSFER) {
+            drop(config.set_max_write(most));
+        }
+        if let Err(most) = config.set_max_readahead(MAX_TRANSFER) {
+            drop(config.set_max_readahead(most));
+        }
+        drop(config.set_max_background(MAX_BACKGROUND));
+        let settings = self.fs.config();
+        if settings.passthrough && self.privileged {
+            let depth = if settings.stacked { 2 } else { 1 };
+            let granted = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
+                && config.set_max_stack_depth(depth).is_ok();
+            if granted {
+                self.fs.allow_passthrough();
+            } else {
+                tracing::info!(
+                    "this kernel has no FUSE passthrough (6.9 and later do): reads come to the daemon"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (fs, who, name) = (self.fs.clone(), who(request), text(name));
+        let answer = self.fs.clone();
+        // A name that is not text is not there.
+        let work = async move {
+            match name {
+                Ok(name) => fs.lookup(who, parent.0, &name).await,
+                Err(error) => Err(Error { code: Code::NotFound, ..error }),
+            }
+        };
+        self.run(request, "lookup", Signals::Interrupting, work, move |outcome| {
+            reply_entry(reply, &answer, outcome);
+        });
+    }
+
+    fn forget(&self, _: &Request, _: INodeNo, _: u64) {}
+
+    fn getattr(&self, request: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let (fs, answer) = (self.fs.clone(), self.fs.clone());
+        let work = async move { fs.getattr(node.0).await };
+        self.run(request, "getattr", Signals::Interrupting, work, move |outcome| {
+            reply_attr(reply, &answer, outcome);
+        });
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let (fs, answer, who) = (self.fs.clone(), self.fs.clone(), who(request));
+        let set = SetAttr { mode, uid, gid, size, atime: atime.map(time), mtime: mtime.map(time) };
+        let work = async move { fs.setattr(who, node.0, set).await };
+        self.run(request, "setattr", Signals::Fatal, work, move |outcome| {
+            reply_attr(reply, &answer, outcome);
+        });
+    }
+
+    fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
+        let fs = self.fs.clone();
+        let work = async move { fs.readlink(node.0).await };
+        self.run(request, "readlink", Signals::Interrupting, work, move |outcome| match outcome {
+            Ok(target) => reply.data(target.as_bytes()),
+            Err(error) => reply.error(error),
+        });
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        _: u32,
+        reply: ReplyEntry,
+    ) {
+        if mode & libc::S_IFMT != libc::S_IFREG {
+            return reply.error(Errno::EPERM);
+        }
+        let (fs, answer, who, name) = (self.fs.clone(), self.fs.clone(), who(request), text(name));
+        let work = async move {
+            let (stat, opened) = fs.create(who, parent.0, &name?, mode, libc::O_EXCL).await?;
+            fs.release(opened.handle).await?;
+            Ok(stat)
+        };
+        self.run(request, "mknod", Signals::Fatal, work, move |outcome| reply_entry(reply, &answer, outcome));
+    }
+
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
+        let (fs, answer, who, name) = (self.fs.clone(), self.fs.clone(), who(request), text(name));
+        let work = async move { fs.mkdir(who, parent.0, &name?, mode).await };
+        self.run(request, "mkdir", Signals::Fatal, work, move |outcome| reply_entry(reply, &answer, outcome));
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (fs, who, name) = (self.fs.clone(), who(request), text(name));
+        let work = async move { fs.remove(who, parent.0, &name?, false).await };
+        self.run(request, "unlink", Signals::Fatal, work, move |outcome| reply_empty(reply, outcome));
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (fs, who, name) = (self.fs.clone(), who(request), text(name));
+        let work = async move { fs.remove(who, parent.0, &name?, true).await };
+        self.run(request, "rmdir", Signals::Fatal, work, move |outcome| reply_empty(reply, outcome));
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let (fs, answer, who) = (self.fs.clone(), self.fs.clone(), who(request));
+        let (name, target) = (text(name), text(target.as_os_str()));
+        let work = async move { fs.symlink(who, parent.0, &name?, &target?).await };
+        self.run(request, "symlink", Signals::Fatal, work, move |outcome| {
+            reply_entry(reply, &answer, outcome);
+        });
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (fs, who, name, newname) = (self.fs.clone(), who(request), text(name), text(newname));
+        let work =
+            async move { fs.rename(who, (parent.0, &name?), (newparent.0, &newname?), flags.bits()).await };
+        self.run(request, "rename", Signals::Fatal, work, move |outcome| reply_empty(reply, outcome));
+    }
+
+    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let (fs, who) = (self.fs.clone(), who(request));
+        let work = async move { fs.open(who, node.0, flags.0).await };
+        self.run(request, "open", Signals::Interrupting, work, move |outcome| match outcome {
+            Ok(opened) => reply_open(reply, &opened),
+            Err(error) => reply.error(error),
+        });
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let fs = self.fs.clone();
+        let work = async move { fs.read(handle.0, offset, size).await };
+        self.run(request, "read", Signals::Interrupting, work, move |outcome| match outcome {
+            Ok(bytes) => reply.data(&bytes),
+            Err(error) => reply.error(error),
+        });
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let (fs, data) = (self.fs.clone(), Bytes::copy_from_slice(data));
+        let work = async move { fs.write(handle.0, offset, data).await };
+        self.run(request, "write", Signals::Fatal, work, move |outcome| match outcome {
+            Ok(taken) => reply.written(taken),
+            Err(error) => reply.error(error),
+        });
+    }
+
+    fn flush(&self, request: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        let fs = self.fs.clone();
+        let work = async move { fs.flush(handle.0).await };
+        self.run(request, "flush", Signals::Interrupting, work, move |outcome| reply_empty(reply, outcome));
+    }
+
+    fn release(
+        &self,
+        request: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        let fs = self.fs.clone();
+        let work = async move { fs.release(handle.0).await };
+        self.run(request, "release", Signals::Fatal, work, move |outcome| reply_empty(reply, outcome));
+    }
+
+    fn fsync(&self, request: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+        let fs = self.fs.clone();
+        let work = async move { fs.flush(handle.0).await };
+        self.run(request, "fsync", Signals::Interrupting, work, move |outcome| reply_empty(reply, outcome));
+    }
+
+    fn opendir(&self, request: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.fs.opendir(who(request), node.0) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Err(error) => reply.error(report(&self.fs, "opendir", &error)),
+        }
+    }
+
+    fn readdir(&self, request: &Request, _: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
+        let fs = self.fs.clone();
+        let filled = Filling::new(reply);
+        let filling = filled.clone();
+        let work = async move {
+            let emit = |next: u64, name: &str, stat: &Stat| {
+                filling.add(|reply| reply.add(INodeNo(stat.node), next, file_type(stat.kind), name))
+            };
+            fs.readdir(handle.0, offset, emit).await
+        };
+        self.run(request, "readdir", Signals::Interrupting, work, move |outcome| match filled.take() {
+            (Some(reply), any) if any || outcome.is_ok() => reply.ok(),
+            (Some(reply), _) => reply.error(outcome.err().unwrap_or(Errno::EIO)),
+            (None, _) => {}
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        request: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        reply: ReplyDirectoryPlus,
+    ) {
+        let fs = self.fs.clone();
+        let filled = Filling::new(reply);
+        let filling = filled.clone();
+        let ttl = self.fs.config().entry_ttl.min(self.fs.config().attr_ttl);
+        let work = async move {
+            let emit = |next: u64, name: &str, stat: &Stat| {
+                filling.add(|reply| {
+                    reply.add(INodeNo(stat.node), next, name, &ttl, &file_attr(stat), GENERATION)
+                })
+            };
+            fs.readdir(handle.0, offset, emit).await
+        };
+        self.run(request, "readdirplus", Signals::Interrupting, work, move |outcome| match filled.take() {
+            (Some(reply), any) if any || outcome.is_ok() => reply.ok(),
+            (Some(reply), _) => reply.error(outcome.err().unwrap_or(Errno::EIO)),
+            (None, _) => {}
+        });
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.fs.releasedir(handle.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        // Every change of the namespace was acknowledged by a quorum before its call returned.
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        const BLOCK: u32 = 4096;
+        let now = self.fs.statfs();
+        let blocks = now.capacity / u64::from(BLOCK);
+        let free = now.capacity.saturating_sub(now.used) / u64::from(BLOCK);
+        let free_files = u64::from(u32::MAX);
+        reply.statfs(blocks, free, free, now.files + free_files, free_files, BLOCK, 255, BLOCK);
+    }
+
+    // ENOSYS once makes the kernel answer these by itself from then on: "not supported" for attributes and allocation,
+    // its own way for seeking and copying.
+
+    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: PollNotifier,
+        _: PollEvents,
+        _: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+}

@@ -1,0 +1,170 @@
+//! One mount: made, served by fuser's threads, taken away.
+
+use crate::config::Config;
+use crate::device::Device;
+use crate::mountinfo::{self, Mount};
+use crate::ops::Ops;
+use crate::preflight;
+use fuser::{MountOption, Session, SessionACL};
+use goosefs_core::{Code, Error, Result};
+use nix::errno::Errno;
+use nix::unistd::Uid;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long an unmount is tried before the mount is detached under those who use it.
+const BUSY_FOR: Duration = Duration::from_secs(1);
+
+/// A mount that is being served.
+#[derive(Debug)]
+pub(crate) struct Mounted {
+    point: PathBuf,
+    mount: Option<Mount>,
+    ended: CancellationToken,
+    gone: bool,
+}
+
+/// Mounts and starts serving. Blocks for the kernel's handshake.
+pub(crate) fn mount(config: &Config, point: PathBuf, ops: Ops, device: &Arc<Device>) -> Result<Mounted> {
+    let session = Session::new(ops, &point, &options(config)).map_err(|error| {
+        let failed = Error::io(format!("mount {}", point.display()), error);
+        if Uid::effective().is_root() {
+            failed
+        } else {
+            failed.hint("other users need user_allow_other in /etc/fuse.conf")
+        }
+    })?;
+    use std::os::fd::AsFd;
+    let file = session
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| Error::io("duplicate the descriptor of /dev/fuse", error))?;
+    device.set(file, session.notifier());
+    let ended = CancellationToken::new();
+    let (tell, name) = (ended.clone(), point.display().to_string());
+    std::thread::Builder::new()
+        .name("fuse-session".to_owned())
+        .spawn(move || {
+            if let Err(error) = session.run() {
+                tracing::warn!(mount_point = %name, %error, "serving the mount ended");
+            }
+            tell.cancel();
+        })
+        .map_err(|error| Error::io("start the thread that serves the mount", error))?;
+    let mount = mountinfo::at(&point);
+    raise_read_ahead(config, mount.as_ref());
+    Ok(Mounted { point, mount, ended, gone: false })
+}
+
+fn options(config: &Config) -> fuser::Config {
+    let mut options = fuser::Config::default();
+    options.mount_options = vec![
+        MountOption::FSName(config.fs_name.clone()),
+        // As a plain option, because fuser passes `Subtype` to fusermount only.
+        MountOption::CUSTOM("subtype=goosefs-fuse".to_owned()),
+        MountOption::DefaultPermissions,
+        MountOption::NoAtime,
+    ];
+    if config.read_only {
+        options.mount_options.push(MountOption::RO);
+    }
+    let everybody = config.allow_other || Uid::effective().is_root();
+    options.acl = if everybody { SessionACL::All } else { SessionACL::Owner };
+    options.n_threads = Some(config.threads.max(1));
+    // The kernel aborts requests that a clone of the descriptor had read when that clone dies.
+    options.clone_fd = false;
+    options
+}
+
+/// The kernel caps what it reads ahead at 128 KiB unless told otherwise here.
+fn raise_read_ahead(config: &Config, mount: Option<&Mount>) {
+    let Some(mount) = mount.filter(|_| Uid::effective().is_root()) else { return };
+    let path = format!("/sys/class/bdi/{}/read_ahead_kb", mount.device);
+    if let Err(error) = std::fs::write(&path, (config.read_ahead >> 10).to_string()) {
+        tracing::info!(%path, %error, "read-ahead stays at the kernel's default: cold reads will be slower");
+    }
+}
+
+impl Mounted {
+    /// Where it is mounted.
+    pub(crate) fn point(&self) -> &Path {
+        &self.point
+    }
+
+    /// Cancelled when the mount is no longer served: it was unmounted, here or from outside.
+    pub(crate) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    /// Unmounts, and waits until what was under way is answered. When somebody still uses the mount it is detached, so
+    /// that nobody new finds it, and what they have open fails.
+    pub(crate) async fn unmount(&mut self, grace: Duration) {
+        if self.gone {
+            return;
+        }
+        self.gone = true;
+        let until = Instant::now() + BUSY_FOR.min(grace);
+        loop {
+            if self.ended.is_cancelled() || mountinfo::at(&self.point) != self.mount {
+                break;
+            }
+            match self.try_unmount().await {
+                Ok(()) => break,
+                Err(Errno::EBUSY) if Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => {
+                    self.detach(error);
+                    break;
+                }
+            }
+        }
+        if tokio::time::timeout(grace, self.ended.cancelled()).await.is_err() {
+            tracing::warn!(mount_point = %self.point.display(), "still in use after the grace: open files fail now");
+            self.abort();
+        }
+    }
+
+    async fn try_unmount(&self) -> Result<(), Errno> {
+        let point = self.point.clone();
+        // Unmounting waits for the daemon, so it must not run where the daemon's tasks do.
+        let tried =
+            tokio::task::spawn_blocking(move || nix::mount::umount2(&point, nix::mount::MntFlags::empty()));
+        tried.await.unwrap_or(Err(Errno::EIO))
+    }
+
+    fn detach(&self, why: Errno) {
+        if why == Errno::EBUSY {
+            tracing::warn!(mount_point = %self.point.display(), "in use: detached, its users keep it until they end");
+        }
+        if let Err(error) = preflight::detach(&self.point) {
+            tracing::warn!(mount_point = %self.point.display(), %error, "could not unmount");
+        }
+    }
+
+    fn abort(&self) {
+        let Some(mount) = &self.mount else { return };
+        let path = format!("/sys/fs/fuse/connections/{}/abort", mount.minor);
+        if let Err(error) = std::fs::write(&path, "1") {
+            tracing::debug!(%path, %error, "the connection is gone already, or only root may end it");
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if !self.gone && !self.ended.is_cancelled() && mountinfo::at(&self.point) == self.mount {
+            tracing::warn!(mount_point = %self.point.display(), "dropped without being unmounted: detaching it");
+            self.detach(Errno::UnknownErrno);
+            self.abort();
+        }
+    }
+}
+
+/// A mount that could not be made says so by its path.
+pub(crate) fn thread_ended(point: &Path) -> Error {
+    Error::new(Code::Internal, format!("mounting {} ended early", point.display()))
+}
