@@ -1,17 +1,17 @@
 //! What the file system needs from below: a namespace, bytes, and descriptors of what is cached here.
 //!
-//! [`crate::client`] answers it from a cluster; [`crate::testing`] from a directory, so that mounts are tested without
+//! [`crate::cluster`] answers it from a cluster; [`crate::testing`] from a directory, so that mounts are tested without
 //! one. Node numbers are those of the masters: an inode id for a directory or symlink, a content id for a file.
 
 use crate::handle::Lease;
 use async_trait::async_trait;
 use bytes::Bytes;
+pub use goosefs_client::Event;
 use goosefs_core::Result;
 use goosefs_core::id::{ContentId, InodeId};
-use goosefs_core::proto::internal::{Attr, Caller, ChangesResponse, ReadDirResponse, StatFsResponse};
-use std::os::fd::OwnedFd;
+use goosefs_core::proto::internal::{Attr, Caller, ReadDirResponse, StatFsResponse};
+use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A change of attributes; what is `None` stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct AttrChange {
 /// A file that is wholly cached on this machine.
 pub struct LocalFile {
     /// The file, as the worker handed it over.
-    pub file: OwnedFd,
+    pub file: Arc<File>,
     /// Its true length.
     pub length: u64,
     /// What keeps it from being evicted.
@@ -81,8 +81,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Capacity and use.
     async fn stat_fs(&self) -> Result<StatFsResponse>;
 
-    /// What changed after number `after`; waits up to `wait` for something.
-    async fn changes(&self, after: u64, wait: Duration) -> Result<ChangesResponse>;
+    /// What changes in the namespace from now on.
+    fn changes(&self) -> Box<dyn Feed>;
 
     /// The file behind a complete content when all of it is cached here, else `None`.
     async fn local_file(&self, attr: &Attr) -> Result<Option<LocalFile>>;
@@ -101,7 +101,14 @@ pub trait Source: Send + Sync + 'static {
     async fn read(&self, offset: u64, length: u32) -> Result<Bytes>;
 }
 
-/// Writes one content in order. After an error only dropping it is allowed.
+/// What changes in the namespace, whoever changes it.
+#[async_trait]
+pub trait Feed: Send + 'static {
+    /// The next change; `None` when the backend has ended.
+    async fn next(&mut self) -> Option<Event>;
+}
+
+/// Writes one content in order. A write that failed makes every later call fail; what failed otherwise may be repeated.
 #[async_trait]
 pub trait Sink: Send + 'static {
     /// Adds bytes at the end.

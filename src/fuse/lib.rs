@@ -7,6 +7,7 @@
 
 pub mod attr;
 pub mod backend;
+pub mod cluster;
 pub mod config;
 mod device;
 pub mod errno;
@@ -25,5 +26,6 @@ mod start;
 pub mod testing;
 
 pub use backend::Backend;
+pub use cluster::Cluster;
 pub use config::Config;
 pub use start::{Deps, Running, start};

@@ -21,7 +21,7 @@ pub struct Mount {
 #[must_use]
 pub fn at(mount_point: &Path) -> Option<Mount> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    text.lines().filter_map(parse).filter(|mount| mount.mount_point == mount_point).last()
+    text.lines().filter_map(parse).rfind(|mount| mount.mount_point == mount_point)
 }
 
 /// `36 35 98:0 /root /mount/point options optional... - fstype source superoptions`.

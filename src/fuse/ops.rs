@@ -274,14 +274,10 @@ impl Filesystem for Ops {
                 tracing::debug!(?missing, "the kernel lacks a capability");
             }
         }
-        // The kernel names its limits in the error; both are settings of speed, not of meaning.
-        if let Err(most) = config.set_max_write(MAX_TRANSFER) {
-            drop(config.set_max_write(most));
-        }
-        if let Err(most) = config.set_max_readahead(MAX_TRANSFER) {
-            drop(config.set_max_readahead(most));
-        }
-        drop(config.set_max_background(MAX_BACKGROUND));
+        // The kernel names its limits in the error; these are settings of speed, not of meaning.
+        let _ = config.set_max_write(MAX_TRANSFER).or_else(|most| config.set_max_write(most));
+        let _ = config.set_max_readahead(MAX_TRANSFER).or_else(|most| config.set_max_readahead(most));
+        let _ = config.set_max_background(MAX_BACKGROUND);
         let settings = self.fs.config();
         if settings.passthrough && self.privileged {
             let depth = if settings.stacked { 2 } else { 1 };
@@ -425,6 +421,24 @@ impl Filesystem for Ops {
 
     fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
         reply.error(Errno::EPERM);
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (fs, answer, who, name) = (self.fs.clone(), self.fs.clone(), who(request), text(name));
+        let work = async move { fs.create(who, parent.0, &name?, mode, flags).await };
+        self.run(request, "create", Signals::Fatal, work, move |outcome| match outcome {
+            Ok((stat, opened)) => reply_create(reply, &answer, &stat, &opened),
+            Err(error) => reply.error(error),
+        });
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {

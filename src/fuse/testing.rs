@@ -4,14 +4,14 @@
 //! from the same file through the daemon. Behaves like the masters where the kernel can tell: truncation makes a new
 //! generation in a new file, replacement a new content id, and both go to the feed of changes.
 
-use crate::backend::{AttrChange, Backend, LocalFile, Sink, Source};
+use crate::backend::{AttrChange, Backend, Event, Feed, LocalFile, Sink, Source};
 use crate::handle::Lease;
 use async_trait::async_trait;
 use bytes::Bytes;
 use goosefs_core::clock::{Clock, SystemClock};
 use goosefs_core::id::{ContainerId, ContentId, InodeId};
 use goosefs_core::proto::internal::{
-    Attr, Caller, Change, ChangesResponse, DirEntry, NodeKind, ReadDirResponse, StatFsResponse,
+    Attr, Caller, Change, DirEntry, NodeKind, ReadDirResponse, StatFsResponse,
 };
 use goosefs_core::{Code, Error, Result};
 use parking_lot::Mutex;
@@ -21,15 +21,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 #[derive(Default)]
 struct Names {
     inodes: HashMap<u64, Attr>,
     entries: BTreeMap<(u64, String), u64>,
     contents: HashMap<u64, u64>,
-    changes: Vec<Change>,
     next: u64,
 }
 
@@ -37,7 +35,7 @@ struct Names {
 struct Shared {
     dir: PathBuf,
     names: Mutex<Names>,
-    changed: watch::Sender<u64>,
+    changed: broadcast::Sender<Event>,
     cache: AtomicBool,
     hold_reads: watch::Sender<bool>,
     leases: AtomicU64,
@@ -69,7 +67,7 @@ impl TestCluster {
         let shared = Shared {
             dir: dir.to_owned(),
             names: Mutex::new(names),
-            changed: watch::Sender::new(1),
+            changed: broadcast::Sender::new(1024),
             cache: AtomicBool::new(true),
             hold_reads: watch::Sender::new(false),
             leases: AtomicU64::new(0),
@@ -131,10 +129,9 @@ impl TestCluster {
             let was = names.inodes.get(&old).cloned().unwrap_or_default();
             names.contents.remove(&was.content);
             attr.inode = old;
-            names.changes.push(Change { parent: 0, name: name.to_owned(), node: was.content });
+            self.shared.tell(Change { parent: 0, name: name.to_owned(), node: was.content });
         }
         names.insert(0, name, attr);
-        self.shared.tell(&names);
         Ok(())
     }
 
@@ -205,8 +202,9 @@ impl Shared {
         self.dir.join(format!("{content}-{generation}"))
     }
 
-    fn tell(&self, names: &Names) {
-        self.changed.send_replace(1 + names.changes.len() as u64);
+    fn tell(&self, change: Change) {
+        // Nobody listening is no error.
+        drop(self.changed.send(Event::Changed(change)));
     }
 
     fn file_attr(&self, container: ContainerId, mode: u32, owner: &str, group: &str) -> Attr {
@@ -379,17 +377,8 @@ impl Backend for TestCluster {
         Ok(StatFsResponse { capacity: 1 << 30, used: 1 << 20, files })
     }
 
-    async fn changes(&self, after: u64, wait: Duration) -> Result<ChangesResponse> {
-        let mut changed = self.shared.changed.subscribe();
-        if after > 0 {
-            drop(tokio::time::timeout(wait, changed.wait_for(|last| *last > after)).await);
-        }
-        let names = self.shared.names.lock();
-        let last = 1 + names.changes.len() as u64;
-        let known = usize::try_from(after.saturating_sub(1)).unwrap_or(usize::MAX);
-        let changes =
-            if after == 0 { Vec::new() } else { names.changes.get(known..).unwrap_or(&[]).to_vec() };
-        Ok(ChangesResponse { last, changes, overrun: false })
+    fn changes(&self) -> Box<dyn Feed> {
+        Box::new(TestFeed(self.shared.changed.subscribe()))
     }
 
     async fn local_file(&self, attr: &Attr) -> Result<Option<LocalFile>> {
@@ -402,7 +391,7 @@ impl Backend for TestCluster {
         };
         let length = file.metadata().map_err(|error| Error::io("stat", error))?.len();
         self.shared.leases.fetch_add(1, Ordering::SeqCst);
-        Ok(Some(LocalFile { file: file.into(), length, lease: Box::new(TestLease(self.shared.clone())) }))
+        Ok(Some(LocalFile { file: Arc::new(file), length, lease: Box::new(TestLease(self.shared.clone())) }))
     }
 
     fn source(&self, attr: &Attr) -> Arc<dyn Source> {
@@ -414,7 +403,27 @@ impl Backend for TestCluster {
         let path = self.shared.path(ContentId(attr.content), attr.generation);
         let file = File::create(path).map_err(|error| Error::io("open for writing", error))?;
         let content = ContentId(attr.content);
-        Ok(Box::new(TestSink { file, written: 0, dirty: true, content, shared: self.shared.clone() }))
+        Ok(Box::new(TestSink {
+            file,
+            written: 0,
+            dirty: true,
+            failed: false,
+            content,
+            shared: self.shared.clone(),
+        }))
+    }
+}
+
+struct TestFeed(broadcast::Receiver<Event>);
+
+#[async_trait]
+impl Feed for TestFeed {
+    async fn next(&mut self) -> Option<Event> {
+        match self.0.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(Event::Overrun),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
     }
 }
 
@@ -441,16 +450,25 @@ struct TestSink {
     file: File,
     written: u64,
     dirty: bool,
+    failed: bool,
     content: ContentId,
     shared: Arc<Shared>,
+}
+
+impl TestSink {
+    fn check(&self) -> Result<()> {
+        match self.failed {
+            true => Err(Error::new(Code::Io, "the disk is on fire")),
+            false => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
 impl Sink for TestSink {
     async fn write(&mut self, data: Bytes) -> Result<()> {
-        if self.shared.fail_writes.load(Ordering::SeqCst) {
-            return Err(Error::new(Code::Io, "the disk is on fire"));
-        }
+        self.failed |= self.shared.fail_writes.load(Ordering::SeqCst);
+        self.check()?;
         self.file.write_all_at(&data, self.written).map_err(|error| Error::io("write", error))?;
         self.written += data.len() as u64;
         self.dirty = true;
@@ -458,10 +476,11 @@ impl Sink for TestSink {
     }
 
     async fn commit(&mut self) -> Result<()> {
-        Ok(())
+        self.check()
     }
 
     async fn persist(&mut self) -> Result<()> {
+        self.check()?;
         if std::mem::take(&mut self.dirty) {
             self.shared.persists.fetch_add(1, Ordering::SeqCst);
         }

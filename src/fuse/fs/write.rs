@@ -51,7 +51,7 @@ enum Phase {
     Existing,
     /// Being written from the start; the sink is opened with the first byte.
     Open { sink: Option<Box<dyn Sink>>, length: u64, uncommitted: bool },
-    /// A call to the sink failed, or is under way.
+    /// The sink could not be opened, or a call to it did not end.
     Failed(Error),
 }
 
@@ -131,13 +131,12 @@ impl State {
 
     async fn commit(&mut self) -> Result<()> {
         let (mut sink, length) = self.take_sink()?;
-        if let Some(sink) = &mut sink
-            && let Err(error) = sink.commit().await
-        {
-            return Err(self.fail(error));
-        }
-        self.phase = Phase::Open { sink, length, uncommitted: false };
-        Ok(())
+        let outcome = match &mut sink {
+            Some(sink) => sink.commit().await,
+            None => Ok(()),
+        };
+        self.phase = Phase::Open { sink, length, uncommitted: outcome.is_err() };
+        outcome
     }
 
     async fn persist(&mut self) -> Result<()> {
@@ -145,20 +144,19 @@ impl State {
             return Ok(());
         }
         let (mut sink, length) = self.take_sink()?;
-        if let Some(sink) = &mut sink
-            && let Err(error) = sink.persist().await
-        {
-            return Err(self.fail(error));
-        }
-        self.phase = Phase::Open { sink, length, uncommitted: false };
-        Ok(())
+        let outcome = match &mut sink {
+            Some(sink) => sink.persist().await,
+            None => Ok(()),
+        };
+        self.phase = Phase::Open { sink, length, uncommitted: outcome.is_err() };
+        outcome
     }
 }
 
 /// Runs `work` to its end even if the caller goes away.
 async fn detached<T: Send + 'static>(
     tasks: &Tasks,
-    name: &str,
+    name: &'static str,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     let (tell, told) = oneshot::channel();
@@ -258,7 +256,9 @@ impl Fs {
             }
         };
         if let Err(error) = sink.write(data).await {
-            return Err(state.fail(error));
+            // The sink fails from now on, and says so at every flush until the file is cut to nothing.
+            state.phase = Phase::Open { sink: Some(sink), length, uncommitted: true };
+            return Err(error);
         }
         let length = length + u64::from(taken);
         state.phase = Phase::Open { sink: Some(sink), length, uncommitted: true };
