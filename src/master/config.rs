@@ -2,6 +2,7 @@
 
 use goosefs_core::id::ClusterId;
 use goosefs_core::rpc::sasl::AuthType;
+use goosefs_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct Config {
     pub cluster: Option<ClusterId>,
     /// How callers say who they are (`goosefs.security.authentication.type`).
     pub auth: AuthType,
+    /// Owner of the root directory, and the user to whom everything is allowed: who runs the masters.
+    pub superuser: String,
     /// What the first leader mounts at `/` (`goosefs.master.mount.table.root.ufs`).
     pub root_ufs: String,
     /// Options of the root mount (`goosefs.master.mount.table.root.option.*`).
@@ -78,6 +81,7 @@ impl Config {
             bind_host: None,
             cluster: None,
             auth: AuthType::Simple,
+            superuser: std::env::var("USER").unwrap_or_else(|_| "root".to_owned()),
             root_ufs: String::new(),
             root_options: BTreeMap::new(),
             root_read_only: false,
@@ -97,5 +101,69 @@ impl Config {
             effect_concurrency: 32,
             list_batch: 1000,
         }
+    }
+
+    /// Whether the parts fit together.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the property.
+    pub(crate) fn check(&self) -> Result<()> {
+        let masters = self.raft_addresses.len();
+        if masters == 0 || self.rpc_addresses.len() != masters {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!(
+                    "goosefs.master.rpc.addresses has {} addresses and goosefs.master.embedded.journal.addresses {masters}",
+                    self.rpc_addresses.len()
+                ),
+            )
+            .hint("both must name every master once, in the same order"));
+        }
+        if self.id as usize >= masters {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!("--id {} names none of the {masters} masters", self.id),
+            )
+            .hint(format!("ids go from 0 to {}", masters - 1)));
+        }
+        Ok(())
+    }
+
+    /// Where to listen, for our place in `addresses`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the address has no port.
+    pub(crate) fn listen_address(&self, addresses: &[String]) -> Result<String> {
+        let address = addresses.get(self.id as usize).map(String::as_str).unwrap_or_default();
+        let Some((host, port)) = address.rsplit_once(':') else {
+            return Err(Error::new(Code::InvalidArgument, format!("\"{address}\" is not host:port")));
+        };
+        Ok(format!("{}:{port}", self.bind_host.as_deref().unwrap_or(host)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(id: u32, rpc: &[&str], raft: &[&str]) -> Config {
+        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        Config::new(id, PathBuf::new(), owned(rpc), owned(raft))
+    }
+
+    #[test]
+    fn lists_that_do_not_match_are_refused_by_name() {
+        let error = of(0, &["a:1"], &["a:2", "b:2"]).check().unwrap_err();
+        assert!(error.message.contains("goosefs.master.rpc.addresses"), "{error}");
+        assert!(of(2, &["a:1", "b:1"], &["a:2", "b:2"]).check().unwrap_err().message.contains("--id 2"));
+        of(1, &["a:1", "b:1"], &["a:2", "b:2"]).check().unwrap();
+    }
+
+    #[test]
+    fn the_bind_host_replaces_the_host_only() {
+        let mut config = of(0, &["pod-0.ns.svc:9200"], &["pod-0.ns.svc:9202"]);
+        assert_eq!(config.listen_address(&config.rpc_addresses).unwrap(), "pod-0.ns.svc:9200");
+        config.bind_host = Some("0.0.0.0".to_owned());
+        assert_eq!(config.listen_address(&config.rpc_addresses).unwrap(), "0.0.0.0:9200");
     }
 }

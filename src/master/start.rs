@@ -1,9 +1,20 @@
 //! How a master starts, and the handle to one that runs.
 
 use crate::config::Config;
+use crate::effects::{Effects, Uploads};
+use crate::find::Finder;
+use crate::journal::{Journal, State};
+use crate::master::Master;
+use crate::metrics::MasterMetrics;
+use crate::mounts::{Connect, Connectors, LoadLimits, Loader};
+use crate::service::{Frames, client_routes, forwarded_routes};
+use crate::upkeep;
+use crate::workers::{Channels, Workers};
 use goosefs_core::clock::Clock;
 use goosefs_core::metrics::Metrics;
-use goosefs_core::raft::Status;
+use goosefs_core::raft::{Node, RaftConfig, Role, Status};
+use goosefs_core::rpc::sasl::Sasl;
+use goosefs_core::rpc::server;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
 use std::net::SocketAddr;
@@ -41,7 +52,7 @@ pub struct Addresses {
 pub struct Running {
     addresses: Addresses,
     metrics: Metrics,
-    status: watch::Receiver<Status>,
+    node: Node,
     tasks: Tasks,
 }
 
@@ -61,20 +72,35 @@ impl Running {
     /// What its Raft node is, and every change of it.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.clone()
+        self.node.status()
     }
 
     /// Waits until it can serve: as leader, or as a caught-up standby that sees a leader.
     ///
     /// # Errors
-    /// When it has failed for good.
+    /// When it has failed for good or was stopped.
     pub async fn ready(&self) -> Result<()> {
-        Err(Error::new(Code::Unimplemented, "the master is being built"))
+        let mut status = self.node.status();
+        let over = |status: &Status| status.serving || has_ended(status.role);
+        match status.wait_for(over).await {
+            Ok(status) if status.serving => Ok(()),
+            Ok(status) => Err(ended(&status)),
+            Err(_) => Err(Error::new(Code::Unavailable, "the master was stopped")),
+        }
     }
 
     /// Hands leadership over, answers what is in flight and stops, within `grace`.
     pub async fn shutdown(&self, grace: Duration) {
+        let leads = self.node.status().borrow().role == Role::Leader;
+        if leads
+            && let Ok(Err(error)) = tokio::time::timeout(grace / 2, self.node.transfer_leadership()).await
+        {
+            tracing::info!(%error, "leadership could not be handed over");
+        }
         self.tasks.shutdown(grace).await;
+        if tokio::time::timeout(grace, self.node.shutdown()).await.is_err() {
+            tracing::warn!("Raft did not stop in time");
+        }
     }
 
     /// Waits until it has ended: `Ok` after [`Running::shutdown`].
@@ -82,16 +108,126 @@ impl Running {
     /// # Errors
     /// What brought it down.
     pub async fn join(&self) -> Result<()> {
-        self.tasks.join().await;
-        Ok(())
+        let mut status = self.node.status();
+        let (stop, failed) = (self.tasks.stop(), self.tasks.failed());
+        let outcome = tokio::select! {
+            biased;
+            () = failed.cancelled() => {
+                Err(Error::new(Code::Internal, "a task of the master panicked; its log says which"))
+            }
+            () = stop.cancelled() => Ok(()),
+            Ok(status) = status.wait_for(|status| status.role == Role::Failed) => Err(ended(&status)),
+        };
+        if outcome.is_ok() {
+            self.tasks.join().await;
+        }
+        outcome
     }
 }
 
-/// Starts one master.
+fn has_ended(role: Role) -> bool {
+    match role {
+        Role::Failed | Role::Stopped => true,
+        Role::Starting | Role::Learner | Role::Follower | Role::Leader => false,
+    }
+}
+
+fn ended(status: &Status) -> Error {
+    let problem = status.problem.clone().unwrap_or_else(|| "the master was stopped".to_owned());
+    Error::new(Code::Unavailable, problem)
+}
+
+/// Starts one master: ports, Raft, rooms, services. Joining its cluster goes on in the background; see
+/// [`Running::ready`].
 ///
 /// # Errors
 /// When a port is in use, the configuration is wrong or the data directory cannot be used.
 pub async fn start(config: Config, deps: Deps) -> Result<Running> {
-    let _ = (config, deps.clock, deps.listeners);
-    Err(Error::new(Code::Unimplemented, "the master is being built"))
+    start_with(config, deps, Box::new(goosefs_ufs::connect)).await
+}
+
+/// As [`start`], with connectors of the caller's making.
+pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>) -> Result<Running> {
+    config.check()?;
+    let tasks = Tasks::new(format!("master-{}", config.id));
+    let metrics = Metrics::new();
+    let listeners = match deps.listeners {
+        Some(bound) => bound,
+        None => bind(&config).await?,
+    };
+    let addresses = Addresses { rpc: address_of(&listeners.rpc)?, raft: address_of(&listeners.raft)? };
+
+    let state = Arc::new(State::new());
+    let node = Node::start(raft_config(&config), state.clone(), &tasks, &metrics).await?;
+    let master = open_rooms(config, deps.clock, state, node.clone(), connect, &tasks, &metrics);
+
+    node.serve(listeners.raft, Some(forwarded_routes(&master)))?;
+    let routes = Sasl::new(master.config.auth).protect(client_routes(&master));
+    server::serve("master", listeners.rpc, routes, Some(Frames::new(master.clone())), &tasks)?;
+    tasks.spawn("effects", master.effects.clone().run());
+    upkeep::start(&master);
+    tracing::info!(id = master.config.id, rpc = %addresses.rpc, raft = %addresses.raft, "master listens");
+    Ok(Running { addresses, metrics, node, tasks })
+}
+
+async fn bind(config: &Config) -> Result<Listeners> {
+    Ok(Listeners {
+        rpc: server::bind("master RPC", &config.listen_address(&config.rpc_addresses)?).await?,
+        raft: server::bind("master Raft", &config.listen_address(&config.raft_addresses)?).await?,
+    })
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|cause| Error::io("look at a bound port", cause))
+}
+
+fn raft_config(config: &Config) -> RaftConfig {
+    let mut raft = RaftConfig::new(
+        config.dir.clone(),
+        config.id,
+        config.raft_addresses.clone(),
+        config.rpc_addresses.clone(),
+    );
+    raft.cluster = config.cluster;
+    raft
+}
+
+fn open_rooms(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    state: Arc<State>,
+    node: Node,
+    connect: Box<Connect>,
+    tasks: &Tasks,
+    metrics: &Metrics,
+) -> Arc<Master> {
+    let metrics = Arc::new(MasterMetrics::new(metrics));
+    let journal =
+        Arc::new(Journal::new(node.clone(), state, clock.clone(), config.propose_timeout, metrics.clone()));
+    let connectors = Arc::new(Connectors::new(connect));
+    let limits = LoadLimits {
+        batch: config.load_batch.max(1),
+        concurrency: config.load_concurrency,
+        stall: config.load_stall,
+    };
+    let loader = Loader::new(journal.clone(), connectors.clone(), tasks.clone(), limits, metrics.clone());
+    let workers = Arc::new(Workers::new(clock.clone(), config.worker_timeout, config.virtual_nodes));
+    let channels = Arc::new(Channels::new(node, tasks.clone()));
+    let uploads = Uploads::new(journal.clone(), workers.clone(), channels.clone());
+    let limits = (config.effect_deadline, config.effect_concurrency);
+    let effects =
+        Effects::new(journal.clone(), connectors.clone(), uploads, tasks.clone(), limits, metrics.clone());
+    Arc::new(Master {
+        started_ms: clock.now_ms(),
+        finder: Finder::new(journal.clone(), loader.clone()),
+        config,
+        clock,
+        journal,
+        connectors,
+        workers,
+        channels,
+        effects,
+        metrics,
+        tasks: tasks.clone(),
+    })
 }

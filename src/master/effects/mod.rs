@@ -1,0 +1,168 @@
+//! Side effects on under-storages: done by the leader, announced and finished in the log.
+//!
+//! A command that touches an under-storage is applied as an *intent*. The leader carries intents out, each an idempotent
+//! operation, and logs `FinishIntent` with the outcome; the command takes effect, or fails, with that entry. A new leader
+//! finds the intents of the old one in the namespace and carries them out again. Callers wait for the end in
+//! [`Journal::propose`], whichever master leads by then.
+
+mod operation;
+mod upload;
+
+pub(crate) use upload::Uploads;
+
+use crate::journal::{Journal, Op};
+use crate::metrics::MasterMetrics;
+use crate::mounts::Connectors;
+use crate::namespace::to_wire;
+use goosefs_core::id::IntentId;
+use goosefs_core::proto::internal::{Caller, Fingerprint};
+use goosefs_core::proto::journal::{FinishIntent, Intent, entry::Command};
+use goosefs_core::task::Tasks;
+use goosefs_core::{Code, Error, Result};
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Intents are looked for at least so often, whether or not somebody woke us.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Carries out intents while this master leads.
+pub(crate) struct Effects {
+    journal: Arc<Journal>,
+    connectors: Arc<Connectors>,
+    uploads: Uploads,
+    tasks: Tasks,
+    deadline: Duration,
+    permits: Arc<Semaphore>,
+    running: Mutex<HashSet<IntentId>>,
+    metrics: Arc<MasterMetrics>,
+}
+
+impl Effects {
+    pub(crate) fn new(
+        journal: Arc<Journal>,
+        connectors: Arc<Connectors>,
+        uploads: Uploads,
+        tasks: Tasks,
+        (deadline, concurrency): (Duration, usize),
+        metrics: Arc<MasterMetrics>,
+    ) -> Arc<Effects> {
+        let permits = Arc::new(Semaphore::new(concurrency.max(1)));
+        Arc::new(Effects {
+            journal,
+            connectors,
+            uploads,
+            tasks,
+            deadline,
+            permits,
+            running: Mutex::default(),
+            metrics,
+        })
+    }
+
+    /// Looks for intents whenever there is a new one or this master begins to lead. Runs until the role stops.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let stop = self.tasks.stop();
+        let mut status = self.journal.node().status();
+        loop {
+            status.borrow_and_update();
+            if self.journal.leads() {
+                self.start_missing();
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.journal.state().new_intent() => {}
+                changed = status.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    fn start_missing(self: &Arc<Self>) {
+        let intents = self.journal.state().read().intents();
+        for intent in intents {
+            let id = IntentId(intent.id);
+            if !self.running.lock().insert(id) {
+                continue;
+            }
+            let effects = self.clone();
+            self.tasks.spawn(format!("effect/{id}"), async move {
+                effects.carry_out(&intent).await;
+                effects.running.lock().remove(&id);
+            });
+        }
+    }
+
+    async fn carry_out(&self, intent: &Intent) {
+        let stop = self.tasks.stop();
+        let Ok(_permit) = self.permits.acquire().await else { return };
+        let outcome = tokio::select! {
+            outcome = self.until_done(intent) => outcome,
+            () = stop.cancelled() => return,
+        };
+        let Some(outcome) = outcome else { return };
+        match &outcome {
+            Ok(_) => self.metrics.effects.inc(),
+            Err(error) => {
+                self.metrics.effects_failed.inc();
+                tracing::warn!(intent = intent.id, %error, "side effect on an under-storage failed for good");
+                0
+            }
+        };
+        let (persisted, error) = match outcome {
+            Ok(persisted) => (persisted, None),
+            Err(error) => (None, Some(to_wire(&error))),
+        };
+        let finish = FinishIntent { intent: intent.id, error, persisted };
+        self.log_end(finish).await;
+    }
+
+    /// Tries until it is done or has failed for good; `None` when this master no longer leads.
+    async fn until_done(&self, intent: &Intent) -> Option<Result<Option<Fingerprint>>> {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if !self.journal.leads() {
+                return None;
+            }
+            let error = match self.attempt(intent).await {
+                Ok(persisted) => return Some(Ok(persisted)),
+                Err(error) => error,
+            };
+            if !may_pass(error.code) || started.elapsed() + pause > self.deadline {
+                return Some(Err(error));
+            }
+            tracing::debug!(intent = intent.id, %error, ?pause, "side effect failed, trying again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Logs how an intent ended, again and again while that may help. Whoever leads next would carry it out again.
+    async fn log_end(&self, finish: FinishIntent) {
+        let stop = self.tasks.stop();
+        while self.journal.leads() && !stop.is_cancelled() {
+            let command = Command::FinishIntent(finish.clone());
+            match self.journal.begin(command, &Caller::default(), Op::Unnumbered).await {
+                Err(error) if error.code.retryable() => tokio::time::sleep(FIRST_PAUSE).await,
+                // An error that stays is the command's own answer, for whoever waits for it.
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Whether an operation on an under-storage that failed like this may succeed a moment later.
+fn may_pass(code: Code) -> bool {
+    code.retryable() || matches!(code, Code::Ufs | Code::Io)
+}
+
+fn malformed(intent: &Intent) -> Error {
+    Error::new(Code::Internal, format!("intent {} names no effect", intent.id))
+}

@@ -1,0 +1,147 @@
+//! The journal: every change of the namespace goes through [`Journal::propose`], every read through [`Journal::read`].
+//!
+//! A proposal gets the leader's clock, is encoded as `goosefs.journal.Entry`, replicated by `core::raft`, applied to the
+//! namespace on every master, and answered with what `apply` said on this one. A command with a side effect on the
+//! under-storage is answered when that has ended (`effects`). What a change sets off, news for polling clients and
+//! contents that workers must drop, is noted after it was applied and never before.
+//!
+//! Guarded by: Raft is the only writer of [`State`]; reads are refused unless this master holds the leader's lease.
+
+mod recent;
+mod settled;
+mod state;
+
+pub(crate) use state::State;
+
+use crate::metrics::MasterMetrics;
+use crate::namespace::{Namespace, from_wire};
+use bytes::Bytes;
+use goosefs_core::clock::Clock;
+use goosefs_core::id::IntentId;
+use goosefs_core::proto::internal::{Caller, SessionOp, VendorOp};
+use goosefs_core::proto::journal::{Applied, Entry, entry::Command};
+use goosefs_core::raft::{Node, Role};
+use goosefs_core::{Code, Error, Result};
+use parking_lot::RwLockReadGuard;
+use prost::Message;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Which operation a proposal is, so that a retry gets the first answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Op {
+    /// It may take effect again when it is retried.
+    #[default]
+    Unnumbered,
+    /// Of one of our own clients.
+    Session(SessionOp),
+    /// `FsOpPId` of a client of the GooseFS protocol.
+    Vendor(VendorOp),
+}
+
+/// The replicated state and the way to change it.
+pub(crate) struct Journal {
+    node: Node,
+    state: Arc<State>,
+    clock: Arc<dyn Clock>,
+    propose_timeout: Duration,
+    metrics: Arc<MasterMetrics>,
+}
+
+impl Journal {
+    pub(crate) fn new(
+        node: Node,
+        state: Arc<State>,
+        clock: Arc<dyn Clock>,
+        propose_timeout: Duration,
+        metrics: Arc<MasterMetrics>,
+    ) -> Journal {
+        Journal { node, state, clock, propose_timeout, metrics }
+    }
+
+    /// The Raft node below.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The state, whether it is current or not.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The time, as entries carry it.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// Whether this master leads and its state is current.
+    pub(crate) fn leads(&self) -> bool {
+        let status = self.node.status();
+        let status = status.borrow();
+        status.role == Role::Leader && status.serving
+    }
+
+    /// The namespace, current as of now.
+    ///
+    /// # Errors
+    /// `NotLeader` or `Unavailable`.
+    pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, Namespace>> {
+        self.node.check_lease()?;
+        Ok(self.state.read())
+    }
+
+    /// Changes the namespace and waits for the answer: after a quorum has the entry, it is applied here, and its side
+    /// effect, if it has one, has ended.
+    ///
+    /// # Errors
+    /// What `apply` answered; `NotLeader` when nothing was done; `Unavailable` or `DeadlineExceeded` when the outcome is
+    /// not known.
+    pub(crate) async fn propose(&self, command: Command, caller: &Caller, op: Op) -> Result<Applied> {
+        let applied = self.begin(command, caller, op).await?;
+        if applied.intent == 0 {
+            return Ok(applied);
+        }
+        answer(self.state.settled(IntentId(applied.intent)).await?)
+    }
+
+    /// Changes the namespace as [`Journal::propose`] does but does not wait for a side effect: its number is in the answer.
+    ///
+    /// # Errors
+    /// As [`Journal::propose`].
+    pub(crate) async fn begin(&self, command: Command, caller: &Caller, op: Op) -> Result<Applied> {
+        let (session_op, vendor_op) = match op {
+            Op::Unnumbered => (None, None),
+            Op::Session(op) => (Some(op), None),
+            Op::Vendor(op) => (None, Some(op)),
+        };
+        let entry = Entry {
+            now_ms: self.clock.now_ms(),
+            caller: Some(caller.clone()),
+            session_op,
+            vendor_op,
+            command: Some(command),
+        };
+        let started = Instant::now();
+        let proposal = self.node.propose(Bytes::from(entry.encode_to_vec()));
+        let outcome = match tokio::time::timeout(self.propose_timeout, proposal).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::new(
+                Code::DeadlineExceeded,
+                format!("no quorum of masters answered within {:?}", self.propose_timeout),
+            )
+            .hint("the change may still take effect; check that most masters run and reach each other")),
+        };
+        self.metrics.proposal(started.elapsed(), outcome.is_ok());
+        let applied = Applied::decode(outcome?).map_err(|cause| {
+            Error::new(Code::Internal, "an answer of apply cannot be decoded").caused_by(cause)
+        })?;
+        answer(applied)
+    }
+}
+
+fn answer(applied: Applied) -> Result<Applied> {
+    match &applied.error {
+        Some(error) => Err(from_wire(error)),
+        None => Ok(applied),
+    }
+}

@@ -1,0 +1,226 @@
+//! Calls about the mount table.
+
+use super::info::ufs_uri;
+use super::{path_of, signed};
+use crate::journal::Op;
+use crate::master::Master;
+use crate::mounts::Freshness;
+use crate::namespace::MountPoint;
+use futures::future::join_all;
+use goosefs_core::path::NsPath;
+use goosefs_core::proto::internal::Caller;
+use goosefs_core::proto::journal::{Mount, Unmount, UpdateMount, entry::Command};
+use goosefs_core::proto::public::file::{
+    GetMountPointPRequest, GetMountPointPResponse, GetMountTablePRequest, GetMountTablePResponse,
+    MountPRequest, MountPResponse, MountPointInfo, ReverseResolvePRequest, ReverseResolvePResponse,
+    UnmountPRequest, UnmountPResponse, UpdateMountPRequest, UpdateMountPResponse,
+};
+use goosefs_core::{Code, Error, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a storage may take to show its root before it is mounted.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a storage may take to say how full it is.
+const SPACE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Parts of option names whose values are not shown.
+const SECRET: [&str; 6] = ["secret", "password", "token", "credential", "accesskey", "access.key"];
+
+pub(super) async fn mount(
+    master: Arc<Master>,
+    caller: Caller,
+    request: MountPRequest,
+) -> Result<MountPResponse> {
+    let path = path_of(request.goosefs_path.as_ref())?;
+    let ufs = request.ufs_path.filter(|ufs| !ufs.is_empty());
+    let ufs = ufs.ok_or_else(|| Error::new(Code::InvalidArgument, "the request names no ufsPath"))?;
+    let options = request.options.unwrap_or_default();
+    check_storage(&master, &ufs, &options.properties).await?;
+    // What the under-storage has there must be known, so that nothing is hidden by accident.
+    let found = master.finder.resolve(&path, Freshness::Loaded, false).await?;
+    let command = Command::Mount(Mount {
+        path: found.path.to_string(),
+        ufs,
+        read_only: options.read_only.unwrap_or_default(),
+        shared: options.shared.unwrap_or_default(),
+        options: options.properties,
+    });
+    master.journal.propose(command, &caller, Op::Unnumbered).await?;
+    Ok(MountPResponse {})
+}
+
+/// Whether the storage is there: its URI and options are right and its root can be looked at.
+async fn check_storage(master: &Master, uri: &str, options: &HashMap<String, String>) -> Result<()> {
+    let options: BTreeMap<String, String> = options.clone().into_iter().collect();
+    let ufs = master.connectors.make(uri, &options)?;
+    match tokio::time::timeout(LOOK_TIMEOUT, ufs.stat("")).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.context(format!("look at {uri}"))),
+        Err(_) => {
+            Err(Error::new(Code::DeadlineExceeded, format!("{uri} did not answer within {LOOK_TIMEOUT:?}")))
+        }
+    }
+}
+
+pub(super) async fn unmount(
+    master: Arc<Master>,
+    caller: Caller,
+    request: UnmountPRequest,
+) -> Result<UnmountPResponse> {
+    let path = path_of(request.goosefs_path.as_ref())?.to_string();
+    master.journal.propose(Command::Unmount(Unmount { path }), &caller, Op::Unnumbered).await?;
+    let mounts = master.journal.read()?.mounts();
+    master.connectors.keep_only(&mounts);
+    Ok(UnmountPResponse {})
+}
+
+pub(super) async fn update_mount(
+    master: Arc<Master>,
+    caller: Caller,
+    request: UpdateMountPRequest,
+) -> Result<UpdateMountPResponse> {
+    let path = path_of(request.goosefs_path.as_ref())?;
+    let options = request.options.unwrap_or_default();
+    let mounts = master.journal.read()?.mounts();
+    let known = mounts.into_iter().find(|mount| mount.path == path.as_str());
+    let Some(known) = known else {
+        return Err(Error::new(Code::NotFound, format!("\"{path}\" is not a mount point")));
+    };
+    check_storage(&master, &known.ufs, &options.properties).await?;
+    let command = Command::UpdateMount(UpdateMount {
+        path: path.to_string(),
+        read_only: options.read_only.unwrap_or_default(),
+        shared: options.shared.unwrap_or_default(),
+        options: options.properties,
+    });
+    master.journal.propose(command, &caller, Op::Unnumbered).await?;
+    Ok(UpdateMountPResponse {})
+}
+
+pub(super) async fn get_mount_table(
+    master: Arc<Master>,
+    _: Caller,
+    _: GetMountTablePRequest,
+) -> Result<GetMountTablePResponse> {
+    let mounts = master.journal.read()?.mounts();
+    let infos = mounts.iter().map(|mount| async { (mount.path.clone(), mount_info(&master, mount).await) });
+    Ok(GetMountTablePResponse { mount_points: join_all(infos).await.into_iter().collect() })
+}
+
+pub(super) async fn get_mount_point(
+    master: Arc<Master>,
+    _: Caller,
+    request: GetMountPointPRequest,
+) -> Result<GetMountPointPResponse> {
+    let path = NsPath::parse(&request.path)?;
+    let mounts = master.journal.read()?.mounts();
+    let above = mounts.iter().filter(|mount| below(mount, &path).is_some());
+    let nearest = above.max_by_key(|mount| mount.path.len());
+    let Some(nearest) = nearest else {
+        return Err(Error::new(Code::NotFound, format!("\"{path}\" lies in no mount")));
+    };
+    Ok(GetMountPointPResponse { mount_point_info: mount_info(&master, nearest).await })
+}
+
+pub(super) async fn reverse_resolve(
+    master: Arc<Master>,
+    _: Caller,
+    request: ReverseResolvePRequest,
+) -> Result<ReverseResolvePResponse> {
+    let uri = request.ufs_uri.unwrap_or_default();
+    let mounts = master.journal.read()?.mounts();
+    let best = mounts
+        .iter()
+        .filter_map(|mount| Some((mount, rest_of_uri(mount, &uri)?)))
+        .max_by_key(|(mount, _)| mount.ufs.len());
+    let Some((mount, rest)) = best else {
+        return Err(Error::new(Code::NotFound, format!("{uri} lies in no mounted storage")));
+    };
+    let path = NsPath::parse(&format!("{}/{rest}", mount.path))?;
+    Ok(ReverseResolvePResponse { goosefs_path: Some(path.to_string()) })
+}
+
+/// What follows a mount's URI in `uri`.
+fn rest_of_uri<'a>(mount: &MountPoint, uri: &'a str) -> Option<&'a str> {
+    let rest = uri.strip_prefix(mount.ufs.trim_end_matches('/'))?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
+}
+
+/// What follows a mount's path in `path`.
+fn below<'a>(mount: &MountPoint, path: &'a NsPath) -> Option<&'a str> {
+    let root = NsPath::parse(&mount.path).ok()?;
+    path.strip_prefix(&root)
+}
+
+async fn mount_info(master: &Master, mount: &MountPoint) -> MountPointInfo {
+    let space = match master.connectors.of(mount) {
+        Ok(ufs) => tokio::time::timeout(SPACE_TIMEOUT, ufs.space()).await.ok().and_then(Result::ok),
+        Err(_) => None,
+    };
+    let space = space.unwrap_or_default();
+    MountPointInfo {
+        ufs_uri: Some(ufs_uri(mount, "")),
+        ufs_type: Some(ufs_type(&mount.ufs).to_owned()),
+        ufs_capacity_bytes: Some(space.capacity.map_or(-1, signed)),
+        ufs_used_bytes: Some(space.used.map_or(-1, signed)),
+        read_only: Some(mount.read_only),
+        properties: mount.options.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect(),
+        shared: Some(mount.shared),
+        mount_id: Some(signed(mount.id.0)),
+    }
+}
+
+fn ufs_type(uri: &str) -> &str {
+    match uri.split_once("://") {
+        None | Some(("file", _)) => "local",
+        Some(("http" | "https", _)) => "web",
+        Some((scheme, _)) => scheme,
+    }
+}
+
+fn shown(name: &str, value: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    if SECRET.iter().any(|part| name.contains(part)) { "******".to_owned() } else { value.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goosefs_core::id::{InodeId, MountId};
+
+    fn mounted(path: &str, ufs: &str) -> MountPoint {
+        MountPoint {
+            id: MountId(1),
+            root: InodeId(0),
+            path: path.to_owned(),
+            ufs: ufs.to_owned(),
+            read_only: false,
+            shared: false,
+            options: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked_and_the_rest_is_shown() {
+        assert_eq!(shown("fs.cosn.userinfo.secretKey", "x"), "******");
+        assert_eq!(shown("fs.cosn.bucket.region", "ap-x"), "ap-x");
+    }
+
+    #[test]
+    fn a_uri_belongs_to_the_mount_it_goes_on_from() {
+        let mount = mounted("/m", "http://h/a/");
+        assert_eq!(rest_of_uri(&mount, "http://h/a/b/c"), Some("b/c"));
+        assert_eq!(rest_of_uri(&mount, "http://h/a"), Some(""));
+        assert_eq!(rest_of_uri(&mount, "http://h/ab"), None);
+    }
+
+    #[test]
+    fn storages_are_named_by_scheme() {
+        assert_eq!(ufs_type("/data"), "local");
+        assert_eq!(ufs_type("https://h/x"), "web");
+        assert_eq!(ufs_type("cosn://b/x"), "cosn");
+    }
+}

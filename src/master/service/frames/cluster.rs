@@ -1,0 +1,152 @@
+//! Versions, mounts, workers, heartbeats, news; and what this master says of itself and its peers.
+
+use super::caller;
+use crate::journal::Op;
+use crate::master::Master;
+use crate::workers::{Workers, register};
+use goosefs_core::Result;
+use goosefs_core::id::{BlockId, ContentId, WorkerId};
+use goosefs_core::proto::internal::{
+    ChangesRequest, ChangesResponse, ClusterRequest, ClusterResponse, CommitBlockRequest, Empty,
+    HeartbeatRequest, HeartbeatResponse, MasterEntry, MountEntry, MountsRequest, MountsResponse,
+    StatFsRequest, StatFsResponse, VersionRequest, VersionResponse, WorkerEntry, WorkersRequest,
+    WorkersResponse,
+};
+use goosefs_core::proto::journal::{CommitBlock, entry::Command};
+use goosefs_core::raft::ClusterMark;
+use goosefs_core::{Code, Error};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Changes in one answer.
+const MOST_CHANGES: usize = 10_000;
+
+/// Dropped contents in one answer.
+const MOST_DROPS: usize = 50_000;
+
+/// The longest a poll for changes is held.
+const LONGEST_POLL: Duration = Duration::from_secs(60);
+
+pub(super) async fn version(master: Arc<Master>, request: VersionRequest) -> Result<VersionResponse> {
+    master.journal.read()?.version(ContentId(request.content))
+}
+
+pub(super) async fn mounts(master: Arc<Master>, _: MountsRequest) -> Result<MountsResponse> {
+    let mounts = master.journal.read()?.mounts();
+    let entry = |mount: crate::namespace::MountPoint| MountEntry {
+        mount: mount.id.0,
+        path: mount.path,
+        ufs: mount.ufs,
+        read_only: mount.read_only,
+        shared: mount.shared,
+        options: mount.options.into_iter().collect(),
+    };
+    Ok(MountsResponse { mounts: mounts.into_iter().map(entry).collect() })
+}
+
+pub(super) async fn workers(master: Arc<Master>, _: WorkersRequest) -> Result<WorkersResponse> {
+    master.journal.node().check_lease()?;
+    let ring = master.workers.ring();
+    let generation = Workers::generation(&ring);
+    let entry = |worker: crate::workers::Worker| WorkerEntry {
+        worker: worker.id.0,
+        virtual_nodes: worker.virtual_nodes,
+        live: worker.live && !worker.leaving,
+        capacity: worker.capacity(),
+        used: worker.used(),
+        address: Some(worker.address),
+    };
+    Ok(WorkersResponse { workers: master.workers.all().into_iter().map(entry).collect(), generation })
+}
+
+/// Every master answers; the leader also makes the worker part of the cluster.
+pub(super) async fn heartbeat(master: Arc<Master>, request: HeartbeatRequest) -> Result<HeartbeatResponse> {
+    if request.worker == 0 || request.worker > i64::MAX as u64 {
+        return Err(Error::new(Code::InvalidArgument, format!("{} is no worker id", request.worker)));
+    }
+    refuse_other_cluster(&master, &request)?;
+    let (worker, dropped_after) = (WorkerId(request.worker), request.dropped_after);
+    master.workers.heartbeat(request);
+    if master.journal.leads()
+        && let Some(worker) = master.workers.get(worker)
+        && let Err(error) = register(&master.journal, &worker).await
+    {
+        tracing::debug!(worker = worker.id.0, %error, "worker could not be registered yet");
+    }
+    let dropped = master.journal.state().dropped_since(dropped_after, MOST_DROPS);
+    let leader = master.journal.node().status().borrow().leader.clone();
+    Ok(HeartbeatResponse {
+        cluster: master.journal.node().mark().map(Into::into),
+        leader: leader.map(|leader| leader.rpc).unwrap_or_default(),
+        dropped_contents: dropped.items,
+        interval_ms: u32::try_from(master.config.heartbeat.as_millis()).unwrap_or(u32::MAX),
+        dropped_up_to: dropped.up_to,
+        dropped_overrun: dropped.overrun,
+    })
+}
+
+fn refuse_other_cluster(master: &Master, request: &HeartbeatRequest) -> Result<()> {
+    let ours = master.journal.node().mark();
+    let theirs = ClusterMark::from_wire(request.cluster.as_ref());
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(Error::new(
+            Code::WrongCluster,
+            format!("worker {} belongs to another cluster or epoch than {}", request.worker, ours.id),
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn commit_block(master: Arc<Master>, request: CommitBlockRequest) -> Result<Empty> {
+    let command = Command::CommitBlock(CommitBlock {
+        block: BlockId(request.block).0,
+        worker: request.worker,
+        length: request.length,
+        generation: request.generation,
+    });
+    // It may be made again without harm, so it needs no number.
+    master.journal.propose(command, &caller(None), Op::Unnumbered).await?;
+    Ok(Empty {})
+}
+
+pub(super) async fn stat_fs(master: Arc<Master>, _: StatFsRequest) -> Result<StatFsResponse> {
+    let counts = master.journal.read()?.counts();
+    let live = master.workers.live();
+    Ok(StatFsResponse {
+        capacity: live.iter().map(|worker| worker.capacity()).sum(),
+        used: live.iter().map(|worker| worker.used()).sum(),
+        files: counts.files + counts.directories + counts.symlinks,
+    })
+}
+
+pub(super) async fn changes(master: Arc<Master>, request: ChangesRequest) -> Result<ChangesResponse> {
+    master.journal.node().check_lease()?;
+    let wait = Duration::from_millis(u64::from(request.wait_ms)).min(LONGEST_POLL);
+    let since = master.journal.state().changes_since(request.after, wait, MOST_CHANGES).await;
+    Ok(ChangesResponse { last: since.up_to, changes: since.items, overrun: since.overrun })
+}
+
+/// Every master answers.
+pub(super) async fn cluster(master: Arc<Master>, _: ClusterRequest) -> Result<ClusterResponse> {
+    let node = master.journal.node();
+    let status = node.status().borrow().clone();
+    let leader = status.leader.as_ref().map(|leader| leader.slot);
+    let config = &master.config;
+    let masters = config.rpc_addresses.iter().zip(0..).map(|(rpc, slot)| MasterEntry {
+        slot,
+        rpc: rpc.clone(),
+        web_port: config.web_ports.get(slot as usize).copied().map(u32::from).unwrap_or_default(),
+        leader: leader == Some(slot),
+        self_: slot == config.id,
+    });
+    Ok(ClusterResponse {
+        cluster: node.mark().map(Into::into),
+        masters: masters.collect(),
+        started_ms: master.started_ms,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        problem: status.problem.unwrap_or_default(),
+        serving: status.serving,
+        term: status.term,
+        applied: status.applied,
+    })
+}

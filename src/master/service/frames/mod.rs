@@ -1,0 +1,111 @@
+//! Our own framed service: what FUSE, our clients and our workers ask of masters.
+//!
+//! | file | methods |
+//! |---|---|
+//! | `nodes` | the inode service: lookups, listings, changes by inode |
+//! | `cluster` | versions, mounts, workers, heartbeats, the cluster itself |
+//!
+//! Heartbeats and questions about the cluster are answered by every master, all else by the leader; the others say
+//! `NotLeader` and who it is.
+
+mod cluster;
+mod nodes;
+
+use crate::master::Master;
+use async_trait::async_trait;
+use goosefs_core::proto::internal::{Caller, HelloRequest, HelloResponse};
+use goosefs_core::proto::method;
+use goosefs_core::raft::ClusterMark;
+use goosefs_core::rpc::frame::{Call, FrameService, Peer};
+use goosefs_core::{Code, Error, Result};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Answers frames.
+pub(crate) struct Frames {
+    master: Arc<Master>,
+}
+
+impl Frames {
+    pub(crate) fn new(master: Arc<Master>) -> Arc<Frames> {
+        Arc::new(Frames { master })
+    }
+
+    /// Decodes, works, answers, counts.
+    async fn answer<Q, A, W>(&self, call: Call, work: impl FnOnce(Arc<Master>, Q) -> W)
+    where
+        Q: prost::Message + Default,
+        A: prost::Message,
+        W: Future<Output = Result<A>> + Send,
+    {
+        let started = Instant::now();
+        let (method, cancelled) = (call.method, call.cancelled());
+        let outcome = match call.request::<Q>() {
+            Ok(request) => tokio::select! {
+                outcome = work(self.master.clone(), request) => outcome,
+                () = cancelled.cancelled() => return,
+            },
+            Err(error) => Err(error),
+        };
+        self.master.metrics.rpc(method.name, started.elapsed(), outcome.is_ok());
+        call.answer(outcome).await;
+    }
+}
+
+#[async_trait]
+impl FrameService for Frames {
+    fn hello(&self, _: &Peer, request: &HelloRequest) -> Result<HelloResponse> {
+        let node = self.master.journal.node();
+        let ours = node.mark();
+        let theirs = ClusterMark::from_wire(request.cluster.as_ref());
+        if let (Some(ours), Some(theirs)) = (ours, theirs)
+            && ours != theirs
+        {
+            return Err(Error::new(
+                Code::WrongCluster,
+                format!(
+                    "this is cluster {} epoch {}, the {} belongs to {} epoch {}",
+                    ours.id, ours.epoch, request.role, theirs.id, theirs.epoch
+                ),
+            ));
+        }
+        Ok(HelloResponse { version: 1, cluster: ours.map(Into::into), worker: 0, node: node.node_id().0 })
+    }
+
+    async fn call(&self, call: Call) {
+        match call.method {
+            method::OPEN_SESSION => self.answer(call, nodes::open_session).await,
+            method::LOOKUP => self.answer(call, nodes::lookup).await,
+            method::GET_ATTR => self.answer(call, nodes::get_attr).await,
+            method::READ_DIR => self.answer(call, nodes::read_dir).await,
+            method::RESOLVE => self.answer(call, nodes::resolve).await,
+            method::CREATE => self.answer(call, nodes::create).await,
+            method::MAKE_DIR => self.answer(call, nodes::make_dir).await,
+            method::SYMLINK => self.answer(call, nodes::symlink).await,
+            method::REMOVE => self.answer(call, nodes::remove).await,
+            method::RENAME => self.answer(call, nodes::rename).await,
+            method::SET_ATTR => self.answer(call, nodes::set_attr).await,
+            method::TRUNCATE => self.answer(call, nodes::truncate).await,
+            method::COMPLETE => self.answer(call, nodes::complete).await,
+            method::PERSIST => self.answer(call, nodes::persist).await,
+            method::STAT_FS => self.answer(call, cluster::stat_fs).await,
+            method::CHANGES => self.answer(call, cluster::changes).await,
+            method::VERSION => self.answer(call, cluster::version).await,
+            method::MOUNTS => self.answer(call, cluster::mounts).await,
+            method::WORKERS => self.answer(call, cluster::workers).await,
+            method::HEARTBEAT => self.answer(call, cluster::heartbeat).await,
+            method::COMMIT_BLOCK => self.answer(call, cluster::commit_block).await,
+            method::CLUSTER => self.answer(call, cluster::cluster).await,
+            other => {
+                let error = Error::new(Code::Unimplemented, format!("masters do not serve {}", other.name));
+                call.answer::<goosefs_core::proto::internal::Empty>(Err(error)).await;
+            }
+        }
+    }
+}
+
+/// On whose behalf a request is made.
+fn caller(caller: Option<Caller>) -> Caller {
+    caller.unwrap_or_default()
+}

@@ -1,0 +1,1 @@
+//! Whole masters in one process.

@@ -1,0 +1,144 @@
+//! What the leader does from time to time: founds the cluster and mounts its root at the first start, closes silent sessions, announces uploads
+//! that are due, gives up workers that are gone, and counts.
+
+use crate::journal::Op;
+use crate::master::Master;
+use crate::workers::give_up_gone;
+use goosefs_core::Result;
+use goosefs_core::id::{ContentId, MountId};
+use goosefs_core::proto::internal::{Caller, Persistence, WriteType};
+use goosefs_core::proto::journal::{CloseSessions, Found, Mount, entry::Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Unpersisted files looked at in one round.
+const FILES_PER_ROUND: usize = 1000;
+
+/// Starts the upkeep; it acts while this master leads.
+pub(crate) fn start(master: &Arc<Master>) {
+    let first = master.clone();
+    let stop = master.tasks.stop();
+    let mut status = master.journal.node().status();
+    master.tasks.spawn("founding", async move {
+        loop {
+            status.borrow_and_update();
+            match found(&first).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the first entries could not be logged yet"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = status.changed() => {}
+                () = tokio::time::sleep(PERIOD) => {}
+            }
+        }
+    });
+    let master = master.clone();
+    let tasks = master.tasks.clone();
+    let cursor = Arc::new(AtomicU64::new(0));
+    tasks.every("upkeep", PERIOD, move || {
+        let (master, cursor) = (master.clone(), cursor.clone());
+        async move {
+            if let Err(error) = round(&master, &cursor).await
+                && !error.code.retryable()
+            {
+                tracing::warn!(%error, "upkeep failed");
+            }
+        }
+    });
+}
+
+/// Logs the first entries of a cluster's life: which cluster it is, and what the configuration mounts at `/`. Says
+/// whether they are there now.
+async fn found(master: &Master) -> Result<bool> {
+    let config = &master.config;
+    let founder = Caller { user: config.superuser.clone(), group: String::new() };
+    let mark = master.journal.node().mark();
+    let (known, root) = {
+        let namespace = master.journal.state().read();
+        (namespace.mark(), namespace.mount(MountId(1)).is_ok())
+    };
+    if mark.is_some() && known == mark && (root || config.root_ufs.is_empty()) {
+        return Ok(true);
+    }
+    if !master.journal.leads() {
+        return Ok(false);
+    }
+    if known != mark {
+        let command = Command::Found(Found { mark: mark.map(Into::into) });
+        master.journal.propose(command, &founder, Op::Unnumbered).await?;
+    }
+    if root || config.root_ufs.is_empty() {
+        return Ok(true);
+    }
+    master.connectors.make(&config.root_ufs, &config.root_options)?;
+    let command = Command::Mount(Mount {
+        path: "/".to_owned(),
+        ufs: config.root_ufs.clone(),
+        read_only: config.root_read_only,
+        shared: true,
+        options: config.root_options.clone().into_iter().collect(),
+    });
+    master.journal.propose(command, &founder, Op::Unnumbered).await?;
+    tracing::info!(ufs = config.root_ufs, "mounted the root");
+    Ok(true)
+}
+
+async fn round(master: &Master, cursor: &AtomicU64) -> Result<()> {
+    let counts = master.journal.state().read().counts();
+    let all = master.workers.all();
+    let live = all.iter().filter(|worker| worker.live).count();
+    master.metrics.sizes(&counts, live, all.len() - live);
+    if !master.journal.leads() {
+        return Ok(());
+    }
+    close_silent_sessions(master).await?;
+    give_up_gone(&master.journal, &master.workers, master.config.worker_gone).await?;
+    announce_due_uploads(master, cursor).await
+}
+
+async fn close_silent_sessions(master: &Master) -> Result<()> {
+    let timeout = u64::try_from(master.config.session_timeout.as_millis()).unwrap_or(u64::MAX);
+    let before = master.journal.now_ms().saturating_sub(timeout);
+    let silent: Vec<u64> = master
+        .journal
+        .read()?
+        .sessions()
+        .into_iter()
+        .filter(|session| session.last_ms < before)
+        .map(|session| session.session)
+        .collect();
+    if silent.is_empty() {
+        return Ok(());
+    }
+    let command = Command::CloseSessions(CloseSessions { sessions: silent });
+    master.journal.propose(command, &Caller::default(), Op::Unnumbered).await.map(drop)
+}
+
+/// ASYNC_THROUGH files whose upload was not announced, or failed, are put in line again: some each round, from `cursor` on.
+async fn announce_due_uploads(master: &Master, cursor: &AtomicU64) -> Result<()> {
+    let (next, due) = {
+        let namespace = master.journal.read()?;
+        let some = namespace.unpersisted(ContentId(cursor.load(Ordering::Relaxed)), FILES_PER_ROUND);
+        let next =
+            if some.len() < FILES_PER_ROUND { 0 } else { some.last().map_or(0, |file| file.content.0) };
+        let waiting = some.into_iter().filter(|file| {
+            file.completed && file.persistence != Persistence::Lost && namespace.busy(file.inode).is_none()
+        });
+        let due: Vec<(ContentId, u64)> = waiting
+            .filter_map(|file| Some((file.content, namespace.attr(file.content.0).ok()?)))
+            .filter(|(_, attr)| attr.write_type() == WriteType::AsyncThrough && !attr.read_only)
+            .map(|(content, attr)| (content, attr.length))
+            .collect();
+        (next, due)
+    };
+    cursor.store(next, Ordering::Relaxed);
+    for (content, length) in due {
+        master.persist_later(content, length, &Caller::default()).await;
+    }
+    Ok(())
+}
