@@ -7,9 +7,22 @@
 //! Everything of a node lives in the node: three of them run in one test process.
 
 mod config;
+mod identity;
+mod join;
+mod log;
 mod machine;
+mod me;
+mod metrics;
+mod network;
 mod node;
+mod observe;
+mod proposals;
+mod snapshot;
+mod state;
 mod status;
+#[cfg(test)]
+mod tests;
+mod types;
 
 pub use config::RaftConfig;
 pub use machine::{Frozen, Machine};

@@ -1,20 +1,69 @@
 //! One Raft node.
 
+use super::identity::{Directory, Identity};
+use super::join::{Admissions, Join};
+use super::log::{LogStore, Opened};
+use super::me::{Me, wrong_cluster};
+use super::metrics::Counters;
+use super::network::{self, Network, Service};
+use super::observe::{self, Lease};
+use super::proposals::Proposals;
+use super::snapshot::Snapshots;
+use super::state::StateMachine;
+use super::types::{MetricsWatch, Types};
 use super::{ClusterMark, Leader, Machine, RaftConfig, Role, Status};
 use crate::error::{Code, Error, Result};
 use crate::id::NodeId;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
 use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Instant, SnapshotPolicy};
+use parking_lot::Mutex;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
+
+type Raft = openraft::Raft<Types, StateMachine>;
+
+/// Threads for the Raft core and its network, used by nothing else.
+const THREADS: usize = 2;
+/// Entries in one message to a follower.
+const MESSAGE_ENTRIES: u64 = 4096;
+/// Tasks get so long to end.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// One member of the Raft group. Cheap to clone.
 #[derive(Clone)]
 pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    me: Arc<Me>,
+    raft: Raft,
+    log: LogStore,
+    service: Service,
+    proposals: Proposals,
+    lease: Arc<Lease>,
+    metrics: MetricsWatch,
     status: watch::Receiver<Status>,
+    tasks: Tasks,
+    // Taken at shutdown; dropping a runtime inside another one is not allowed, so it is ended in the background.
+    runtime: Mutex<Option<Runtime>>,
+    handle: tokio::runtime::Handle,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Node {
@@ -29,8 +78,85 @@ impl Node {
         tasks: &Tasks,
         metrics: &Metrics,
     ) -> Result<Node> {
-        let _ = (config, machine, tasks, metrics);
-        Err(Error::new(Code::Unimplemented, "Raft is being built"))
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("raft")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::io("start the threads of Raft", e))?;
+        let handle = runtime.handle().clone();
+        let counters = Counters::new(metrics);
+        let starting = handle.spawn(open(config, machine, counters.clone()));
+        let opened = match starting.await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => {
+                runtime.shutdown_background();
+                return Err(error);
+            }
+            Err(e) => {
+                runtime.shutdown_background();
+                return Err(Error::new(Code::Internal, "starting Raft panicked").caused_by(e));
+            }
+        };
+        let node = Node::assemble(opened, counters, runtime);
+        node.watch_over(tasks);
+        Ok(node)
+    }
+
+    fn assemble(parts: Parts, counters: Counters, runtime: Runtime) -> Node {
+        let Parts { me, raft, log, snapshots, network, recovered } = parts;
+        let handle = runtime.handle().clone();
+        let own = Tasks::new(format!("raft-{}", me.config.slot));
+        let metrics = raft.metrics();
+        let admissions = Admissions { me: me.clone(), raft: raft.clone(), metrics: metrics.clone() };
+        let service = Service::new(me.clone(), raft.clone(), log.clone(), snapshots, admissions.clone());
+        let lease = Arc::new(Lease::new(me.clone(), metrics.clone(), counters.clone()));
+        let (status_out, status) = watch::channel(observe::starting());
+        let (problem, problem_seen) = watch::channel(None);
+        let join = Join { me: me.clone(), raft: raft.clone(), log: log.clone(), network, problem };
+        {
+            let _on = handle.enter();
+            own.spawn(
+                "observe",
+                observe::watch(
+                    me.clone(),
+                    metrics.clone(),
+                    status_out,
+                    problem_seen,
+                    counters.clone(),
+                    recovered,
+                ),
+            );
+            own.spawn("join", join.run(own.stop()));
+            own.spawn("members", admissions.keep(own.stop()));
+        }
+        let proposals = Proposals::new(me.clone(), raft.clone(), counters);
+        Node {
+            inner: Arc::new(Inner {
+                me,
+                raft,
+                log,
+                service,
+                proposals,
+                lease,
+                metrics,
+                status,
+                tasks: own,
+                runtime: Mutex::new(Some(runtime)),
+                handle,
+            }),
+        }
+    }
+
+    /// A panic in one of our tasks brings the caller's role down.
+    fn watch_over(&self, tasks: &Tasks) {
+        let (failed, stop) = (self.inner.tasks.failed(), tasks.stop());
+        tasks.spawn("raft", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = failed.cancelled() => panic!("a task of Raft panicked"),
+            }
+        });
     }
 
     /// Serves the Raft service on `listener`, on Raft's own threads; `others` (client calls that a standby forwards) are
@@ -39,20 +165,30 @@ impl Node {
     /// # Errors
     /// When the listener cannot be taken over.
     pub fn serve(&self, listener: TcpListener, others: Option<tonic::service::Routes>) -> Result<()> {
-        let _ = (listener, others);
-        Err(Error::new(Code::Unimplemented, "Raft is being built"))
+        let context = "take over the listener of the Raft port";
+        let listener = listener.into_std().map_err(|e| Error::io(context, e))?;
+        let others = others.map(|routes| (routes.prepare(), tokio::runtime::Handle::current()));
+        let _on = self.inner.handle.enter();
+        let listener = TcpListener::from_std(listener).map_err(|e| Error::io(context, e))?;
+        let serving = network::serve(listener, self.inner.service.clone(), others, self.inner.tasks.stop());
+        self.inner.tasks.spawn("serve", async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "peers cannot reach this master any more");
+            }
+        });
+        Ok(())
     }
 
     /// The cluster this directory belongs to; `None` before the first start is complete.
     #[must_use]
     pub fn mark(&self) -> Option<ClusterMark> {
-        None
+        self.inner.me.mark()
     }
 
     /// The Raft node id, made with the data directory.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        NodeId(0)
+        self.inner.me.node()
     }
 
     /// Replicates `command` and gives back what the state machine answered: after a quorum has fsynced it and this node
@@ -61,14 +197,13 @@ impl Node {
     /// # Errors
     /// `NotLeader` (with the leader's RPC address) when nothing was done; `Unavailable` when the outcome is not known.
     pub async fn propose(&self, command: Bytes) -> Result<Bytes> {
-        drop(command);
-        Err(Error::not_leader(""))
+        self.inner.proposals.propose(command).await
     }
 
     /// What this node is, and every change of it.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.clone()
+        self.inner.status.clone()
     }
 
     /// Whether a read of local state is current: cheap, no message to anybody.
@@ -76,12 +211,12 @@ impl Node {
     /// # Errors
     /// `NotLeader` or `Unavailable`.
     pub fn check_lease(&self) -> Result<()> {
-        Err(Error::not_leader(""))
+        self.inner.lease.check()
     }
 
     /// Waits until some master leads, at most `timeout`.
     pub async fn wait_leader(&self, timeout: Duration) -> Option<Leader> {
-        let mut status = self.status.clone();
+        let mut status = self.inner.status.clone();
         let found = status.wait_for(|status| status.leader.is_some() || status.role == Role::Failed);
         tokio::time::timeout(timeout, found).await.ok()?.ok()?.leader.clone()
     }
@@ -89,11 +224,220 @@ impl Node {
     /// Hands leadership to the most caught-up voter and waits until it leads.
     ///
     /// # Errors
-    /// `Unavailable` when no voter took over in time.
+    /// `NotLeader` when this node does not lead, `Unavailable` when no voter took over in time.
     pub async fn transfer_leadership(&self) -> Result<()> {
-        Ok(())
+        let inner = &self.inner;
+        let target = {
+            let metrics = inner.metrics.borrow_watched();
+            if !metrics.state.is_leader() {
+                return Err(Error::not_leader(""));
+            }
+            successor(&metrics, inner.me.config.election_max)
+        };
+        let Some(target) = target else {
+            return Err(Error::new(Code::Unavailable, "no other master can take over the lead"));
+        };
+        let limit = inner.me.config.election_max * 2 + Duration::from_millis(500);
+        // Before the followers hear of it, since their promise to wait for us ends there.
+        inner.lease.handing_over.store(true, Ordering::SeqCst);
+        let handed = async {
+            inner.raft.trigger().transfer_leader(target).await.map_err(|e| {
+                Error::new(Code::Unavailable, format!("the lead could not be handed over: {e}"))
+            })?;
+            let mut status = inner.status.clone();
+            let moved = status.wait_for(|s| s.role != Role::Leader && s.leader.is_some());
+            match tokio::time::timeout(limit, moved).await {
+                Ok(Ok(_)) => Ok(()),
+                _ => Err(Error::new(
+                    Code::Unavailable,
+                    format!("no master took over the lead within {limit:?}"),
+                )),
+            }
+        }
+        .await;
+        // A leader that nobody relieved may serve again only under a lease that began after this.
+        if handed.is_err() {
+            tokio::time::sleep(inner.me.config.election_max * 2).await;
+        }
+        inner.lease.handing_over.store(false, Ordering::SeqCst);
+        handed
     }
 
     /// Hands leadership over if this node leads, then stops Raft and closes the log.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        let leads = self.inner.status.borrow().role == Role::Leader;
+        if leads && let Err(error) = self.transfer_leadership().await {
+            tracing::info!(%error, "this master stops without a successor");
+        }
+        self.stop().await;
+    }
+
+    /// Stops at once.
+    pub(super) async fn stop(&self) {
+        let inner = &self.inner;
+        inner.tasks.stop().cancel();
+        if let Err(error) = inner.raft.shutdown().await {
+            tracing::warn!(%error, "Raft had stopped with an error");
+        }
+        inner.log.close().await;
+        inner.tasks.shutdown(GRACE).await;
+        inner.me.release();
+        if let Some(runtime) = inner.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The voter that has the most of the log among those heard from lately.
+fn successor(metrics: &super::types::Metrics, lately: Duration) -> Option<u64> {
+    let replication = metrics.replication.as_ref()?;
+    let heard = |node: &u64| {
+        let last = metrics.heartbeat.as_ref()?.get(node)?.as_ref()?;
+        (last.elapsed() < lately).then_some(())
+    };
+    metrics
+        .membership_config
+        .voter_ids()
+        .filter(|node| *node != metrics.id && heard(node).is_some())
+        .max_by_key(|node| replication.get(node).cloned().flatten())
+}
+
+/// What a start brings up before tasks run.
+struct Parts {
+    me: Arc<Me>,
+    raft: Raft,
+    log: LogStore,
+    snapshots: Arc<Snapshots>,
+    network: Network,
+    recovered: u64,
+}
+
+/// Opens the directory and starts the Raft core. Runs on Raft's runtime.
+async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters: Counters) -> Result<Parts> {
+    let raft_config = raft_config(&config)?;
+    let disk_counters = counters.clone();
+    let opening = tokio::task::spawn_blocking(move || open_disk(config, disk_counters));
+    let (me, log, snapshots) = opening
+        .await
+        .map_err(|e| Error::new(Code::Internal, "opening the data directory panicked").caused_by(e))??;
+    let recovered = log.last_index();
+    let state = StateMachine::start(machine, snapshots.clone(), counters.clone())?;
+    let network = Network::new(me.clone(), counters);
+    let raft = openraft::Raft::new(me.node().0, raft_config, network.clone(), log.clone(), state)
+        .await
+        .map_err(|e| {
+            Error::new(
+                Code::Corrupt,
+                format!("the state in {} cannot be restored: {e}", me.config.dir.display()),
+            )
+            .caused_by(e)
+        })?;
+    Ok(Parts { me, raft, log, snapshots, network, recovered })
+}
+
+fn open_disk(config: RaftConfig, counters: Counters) -> Result<(Arc<Me>, LogStore, Arc<Snapshots>)> {
+    let directory = Directory::open(&config.dir)?;
+    let mut identity = match directory.identity()? {
+        Some(identity) => identity,
+        None => {
+            let identity = Identity::new(config.slot, None, false);
+            directory.save(identity)?;
+            identity
+        }
+    };
+    check_identity(&config, identity)?;
+    let mut opened = open_log(&config, counters.clone())?;
+    if let Some(damage) = opened.damage.take() {
+        if config.peers.len() == 1 {
+            return Err(Error::new(
+                Code::Corrupt,
+                format!("the Raft log in {} has lost acknowledged entries: {damage}", config.dir.display()),
+            )
+            .hint("restore the data directory from a backup"));
+        }
+        tokio::runtime::Handle::current().block_on(opened.log.close());
+        let kept = set_aside(directory.path())?;
+        tracing::error!(damage, kept = %kept.display(), "the Raft log has lost acknowledged entries; this master joins anew");
+        identity = Identity::new(config.slot, identity.mark, true);
+        directory.save(identity)?;
+        opened = open_log(&config, counters)?;
+    }
+    if opened.empty && identity.member {
+        tracing::warn!("this master has no log; it asks the others to take it in");
+    }
+    let snapshots = Arc::new(Snapshots::open(&config.dir.join("snapshot"))?);
+    Ok((Arc::new(Me::new(config, directory, identity)), opened.log, snapshots))
+}
+
+fn open_log(config: &RaftConfig, counters: Counters) -> Result<Opened> {
+    LogStore::open(&config.dir.join("log"), &config.dir.join("acknowledged"), config.cache_bytes, counters)
+}
+
+/// Moves what is damaged out of the way; people may want to look at it.
+fn set_aside(directory: &Path) -> Result<std::path::PathBuf> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let kept = directory.join(format!("damaged-{now}"));
+    let context = || format!("move the damaged log to {}", kept.display());
+    std::fs::create_dir(&kept).map_err(|e| Error::io(context(), e))?;
+    for name in ["log", "acknowledged", "snapshot"] {
+        let from = directory.join(name);
+        if from.exists() {
+            std::fs::rename(&from, kept.join(name)).map_err(|e| Error::io(context(), e))?;
+        }
+    }
+    super::identity::sync_parent(&kept).map_err(|e| Error::io(context(), e))?;
+    Ok(kept)
+}
+
+fn check_identity(config: &RaftConfig, identity: Identity) -> Result<()> {
+    if config.slot as usize >= config.peers.len() {
+        return Err(Error::new(
+            Code::InvalidArgument,
+            format!("master {} is not among the {} configured masters", config.slot, config.peers.len()),
+        ));
+    }
+    if identity.slot != config.slot {
+        return Err(Error::new(
+            Code::InvalidArgument,
+            format!(
+                "data directory {} belongs to master {}, not to master {}",
+                config.dir.display(),
+                identity.slot,
+                config.slot
+            ),
+        )
+        .hint("give each master a directory of its own"));
+    }
+    if let (Some(wanted), Some(mark)) = (config.cluster, identity.mark)
+        && mark.id != wanted
+    {
+        return Err(wrong_cluster(mark, ClusterMark { id: wanted, epoch: mark.epoch }));
+    }
+    Ok(())
+}
+
+fn raft_config(config: &RaftConfig) -> Result<Arc<openraft::Config>> {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let settings = openraft::Config {
+        cluster_name: "goosefs".to_owned(),
+        heartbeat_interval: ms(config.heartbeat),
+        election_timeout_min: ms(config.election_min),
+        election_timeout_max: ms(config.election_max),
+        enable_pre_vote: Some(true),
+        // A leader that comes back may have a state machine behind what it has answered before.
+        enable_leader_restore: Some(false),
+        install_snapshot_timeout: ms(Duration::from_secs(3600)),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
+        // A follower gets a snapshot when its entries have been purged, not merely because it is late.
+        replication_lag_threshold: u64::MAX / 2,
+        max_in_snapshot_log_to_keep: config.keep_entries,
+        purge_batch_size: (config.keep_entries / 4).clamp(1, 4096),
+        max_payload_entries: MESSAGE_ENTRIES,
+        backoff: "50ms 100ms 200ms ...500ms".to_owned(),
+        ..openraft::Config::default()
+    };
+    let valid = settings
+        .validate()
+        .map_err(|e| Error::new(Code::InvalidArgument, format!("the timing of Raft is not usable: {e}")))?;
+    Ok(Arc::new(valid))
 }

@@ -1,0 +1,329 @@
+//! How a master becomes part of a cluster: by the first start, or by taking the place of its slot's lost directory.
+//!
+//! A cluster is founded once, by slot 0, and only after *every* peer has answered that its directory is new. A new or
+//! damaged directory whose peers have a cluster asks the leader to take it in: as learner first, and in place of the
+//! slot's old node id once it has caught up, so that it never votes with amnesia. Runs on the node's own tasks.
+
+use super::log::LogStore;
+use super::me::{Me, wrong_cluster};
+use super::network::Network;
+use super::state::StateMachine;
+use super::types::{MetricsWatch, Slot, Types};
+use super::{ClusterMark, Leader};
+use crate::error::{Code, Error, Result};
+use crate::id::{ClusterId, Epoch};
+use crate::proto::raft as wire;
+use openraft::ChangeMembers;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+type Raft = openraft::Raft<Types, StateMachine>;
+
+/// Between two rounds of asking peers.
+const ROUND: Duration = Duration::from_millis(200);
+/// A learner is promoted when it lacks no more entries than this.
+const CAUGHT_UP: u64 = 1000;
+
+/// Brings this master into its cluster.
+pub(super) struct Join {
+    pub(super) me: Arc<Me>,
+    pub(super) raft: Raft,
+    pub(super) log: LogStore,
+    pub(super) network: Network,
+    /// What keeps us waiting, for people.
+    pub(super) problem: watch::Sender<Option<String>>,
+}
+
+impl Join {
+    /// Goes on until this master has a place in a cluster, or `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        loop {
+            match self.round().await {
+                Ok(true) => {
+                    self.say(None);
+                    return;
+                }
+                Ok(false) => {}
+                Err(error) => self.say(Some(error.to_string())),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(ROUND) => {}
+            }
+        }
+    }
+
+    fn say(&self, problem: Option<String>) {
+        self.problem.send_if_modified(|before| {
+            let changed = *before != problem;
+            *before = problem;
+            changed
+        });
+    }
+
+    /// One attempt; true when done.
+    async fn round(&self) -> Result<bool> {
+        let identity = self.me.identity();
+        if !self.log.is_empty() {
+            // A log means that somebody founded the cluster or took us in; a founder may have died before noting it.
+            if let Some(mark) = identity.mark {
+                self.me.settle(mark, true)?;
+            }
+            return Ok(true);
+        }
+        let others: Vec<u32> = self.me.others().collect();
+        if others.is_empty() {
+            if identity.member {
+                return Err(lost());
+            }
+            self.found(BTreeMap::from([(identity.node.0, Slot(identity.slot))])).await?;
+            return Ok(true);
+        }
+        let asked = futures::future::join_all(others.iter().map(|slot| self.network.identify(*slot))).await;
+        let answers: Vec<(u32, Result<wire::IdentifyResponse>)> = others.into_iter().zip(asked).collect();
+        for (slot, answer) in &answers {
+            if let Ok(answer) = answer {
+                self.check(*slot, answer)?;
+            }
+        }
+        if identity.member || answers.iter().any(|(_, answer)| answer.as_ref().is_ok_and(|a| !a.empty)) {
+            return self.ask(&answers).await;
+        }
+        self.found_with(&answers).await
+    }
+
+    /// A peer must be who we think it is.
+    fn check(&self, slot: u32, answer: &wire::IdentifyResponse) -> Result<()> {
+        let address = self.me.raft_address(slot).unwrap_or_default();
+        if answer.slot != slot {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!("{address} is master {}, not master {slot}", answer.slot),
+            )
+            .hint("the list of masters must be the same everywhere, and each --id must be used once"));
+        }
+        let theirs = ClusterMark::from_wire(answer.cluster.as_ref());
+        let ours = self.me.mark();
+        if let (Some(theirs), Some(ours)) = (theirs, ours)
+            && theirs != ours
+        {
+            return Err(wrong_cluster(ours, theirs).context(format!("master {slot} at {address}")));
+        }
+        if let (Some(theirs), Some(wanted)) = (theirs, self.me.config.cluster)
+            && theirs.id != wanted
+        {
+            return Err(Error::new(
+                Code::WrongCluster,
+                format!(
+                    "master {slot} at {address} belongs to cluster {}, {wanted} is configured",
+                    theirs.id
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Founds the cluster if every directory is new and it is ours to do.
+    async fn found_with(&self, answers: &[(u32, Result<wire::IdentifyResponse>)]) -> Result<bool> {
+        let identity = self.me.identity();
+        let mut members = BTreeMap::from([(identity.node.0, Slot(identity.slot))]);
+        let mut silent = Vec::new();
+        for (slot, answer) in answers {
+            match answer {
+                Ok(answer) => drop(members.insert(answer.node, Slot(*slot))),
+                Err(_) => silent.push(self.me.raft_address(*slot).unwrap_or_default()),
+            }
+        }
+        if !silent.is_empty() {
+            return Err(Error::new(
+                Code::Unavailable,
+                format!("a first start needs every master; no answer from {}", silent.join(", ")),
+            ));
+        }
+        if identity.slot == 0 {
+            self.found(members).await?;
+        }
+        // The others hear of it from the founder, when it asks for their vote.
+        Ok(false)
+    }
+
+    async fn found(&self, members: BTreeMap<u64, Slot>) -> Result<()> {
+        let drawn = || ClusterMark {
+            id: self.me.config.cluster.unwrap_or_else(|| ClusterId(uuid::Uuid::new_v4())),
+            epoch: Epoch(1),
+        };
+        let mark = self.me.mark().unwrap_or_else(drawn);
+        self.me.settle(mark, false)?;
+        let slots = members.len();
+        self.raft
+            .initialize(members)
+            .await
+            .map_err(|e| Error::new(Code::Unavailable, format!("the cluster could not be founded: {e}")))?;
+        self.me.settle(mark, true)?;
+        tracing::info!(cluster = %mark.id, masters = slots, "a new cluster was founded");
+        Ok(())
+    }
+
+    /// Asks the leader to take us in. Done when the first entry or snapshot has arrived.
+    async fn ask(&self, answers: &[(u32, Result<wire::IdentifyResponse>)]) -> Result<bool> {
+        let mut refusal = None;
+        for (slot, answer) in answers {
+            if !answer.as_ref().is_ok_and(|answer| !answer.empty) {
+                continue;
+            }
+            match self.network.join(*slot).await {
+                Ok(taken) => {
+                    let mark = ClusterMark::from_wire(taken.cluster.as_ref())
+                        .ok_or_else(|| Error::new(Code::Internal, "a leader without cluster id"))?;
+                    self.me.settle(mark, true)?;
+                    self.say(None);
+                    return self.wait_for_log().await;
+                }
+                Err(e) if e.code == Code::NotLeader => {}
+                Err(e) => refusal = Some(e),
+            }
+        }
+        let there = answers.iter().filter(|(_, answer)| answer.as_ref().is_ok_and(|a| !a.empty)).count();
+        Err(refusal.unwrap_or_else(|| {
+            Error::new(
+                Code::Unavailable,
+                format!(
+                    "this master's directory is new or was damaged; {there} of {} masters have the cluster's data, \
+                     but none leads",
+                    self.me.config.peers.len()
+                ),
+            )
+            .hint("start the other masters with their directories; if those are lost for good, use --force-new-cluster")
+        }))
+    }
+
+    async fn wait_for_log(&self) -> Result<bool> {
+        let arrived = async {
+            while self.log.is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        Ok(tokio::time::timeout(Duration::from_secs(10), arrived).await.is_ok())
+    }
+}
+
+fn lost() -> Error {
+    Error::new(Code::Lost, "the log of the only master is gone or damaged")
+        .hint("restore the data directory from a backup, or start a new cluster with --force-new-cluster")
+}
+
+/// The leader's side: takes in masters whose directory was lost.
+#[derive(Clone)]
+pub(super) struct Admissions {
+    pub(super) me: Arc<Me>,
+    pub(super) raft: Raft,
+    pub(super) metrics: MetricsWatch,
+}
+
+impl Admissions {
+    /// Who leads, as far as we know.
+    pub(super) fn leader(&self) -> Option<Leader> {
+        let metrics = self.metrics.borrow_watched();
+        let node = metrics.current_leader?;
+        Some(self.me.leader(node, metrics.membership_config.get_node(&node)?.0))
+    }
+
+    /// Makes the asking master a learner; [`Admissions::keep`] does the rest.
+    ///
+    /// # Errors
+    /// `NotLeader`, `WrongCluster`, `InvalidArgument` when the slot is unknown, `Busy` while another change is under way.
+    pub(super) async fn admit(&self, request: wire::JoinRequest) -> Result<wire::JoinResponse> {
+        let mark = self.me.mark().ok_or_else(|| Error::not_leader(""))?;
+        if let Some(theirs) = ClusterMark::from_wire(request.cluster.as_ref())
+            && theirs != mark
+        {
+            return Err(wrong_cluster(mark, theirs));
+        }
+        if self.me.raft_address(request.slot).is_none() || request.slot == self.me.config.slot {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!("there is no place for master {}", request.slot),
+            ));
+        }
+        let (leads, known, stale) = {
+            let metrics = self.metrics.borrow_watched();
+            let membership = metrics.membership_config.membership();
+            let stale: BTreeSet<u64> = membership
+                .nodes()
+                .filter(|(node, slot)| slot.0 == request.slot && **node != request.node)
+                .map(|(node, _)| *node)
+                .filter(|node| membership.learner_ids().any(|learner| learner == *node))
+                .collect();
+            (metrics.state.is_leader(), membership.get_node(&request.node).is_some(), stale)
+        };
+        if !leads {
+            return Err(Error::not_leader(self.leader().map_or(String::new(), |leader| leader.rpc)));
+        }
+        if !known {
+            if !stale.is_empty() {
+                // A learner that lost its directory again before it was promoted.
+                self.change(ChangeMembers::RemoveNodes(stale)).await?;
+            }
+            let added = self.raft.add_learner(request.node, Slot(request.slot), false).await;
+            added.map_err(|e| self.refused(e))?;
+            tracing::info!(
+                slot = request.slot,
+                node = request.node,
+                "a master with a new directory joins as learner"
+            );
+        }
+        let cluster = Some(mark.into());
+        Ok(wire::JoinResponse { cluster, leader: self.leader().map_or(String::new(), |leader| leader.rpc) })
+    }
+
+    async fn change(&self, change: ChangeMembers<u64, Slot>) -> Result<()> {
+        self.raft.change_membership(change, false).await.map(drop).map_err(|e| self.refused(e))
+    }
+
+    fn refused(&self, error: RaftError<Types, ClientWriteError<Types>>) -> Error {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Error::not_leader(""),
+            e => Error::new(Code::Busy, format!("the group of masters cannot be changed now: {e}")),
+        }
+    }
+
+    /// While this master leads: learners that have caught up take the vote of their slot's former node id.
+    pub(super) async fn keep(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(ROUND) => {}
+            }
+            let Some((learner, slot, voters)) = self.next_promotion() else { continue };
+            match self.change(ChangeMembers::ReplaceAllVoters(voters)).await {
+                Ok(()) => tracing::info!(slot, node = learner, "a master that has caught up votes again"),
+                Err(error) => tracing::info!(slot, node = learner, %error, "a master cannot be promoted yet"),
+            }
+        }
+    }
+
+    /// A learner that may vote, its slot, and the voters then.
+    fn next_promotion(&self) -> Option<(u64, u32, BTreeSet<u64>)> {
+        let metrics = self.metrics.borrow_watched();
+        if !metrics.state.is_leader() || metrics.membership_config != metrics.committed_membership_config {
+            return None;
+        }
+        let membership = metrics.membership_config.membership();
+        let last = metrics.last_log_index?;
+        let caught_up = |node: &u64| {
+            let matched = metrics.replication.as_ref()?.get(node)?.as_ref()?.index;
+            (matched + CAUGHT_UP >= last).then_some(())
+        };
+        let learner = membership.learner_ids().find(|node| caught_up(node).is_some())?;
+        let slot = membership.get_node(&learner)?.0;
+        let others =
+            membership.voter_ids().filter(|voter| membership.get_node(voter).is_none_or(|s| s.0 != slot));
+        let voters = others.chain([learner]).collect();
+        Some((learner, slot, voters))
+    }
+}

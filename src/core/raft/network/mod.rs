@@ -1,0 +1,7 @@
+//! Master to master, over tonic: what openraft sends ([`client`]) and what comes in ([`server`]).
+
+mod client;
+mod server;
+
+pub(super) use client::Network;
+pub(super) use server::{Service, serve};

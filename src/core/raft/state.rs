@@ -1,0 +1,198 @@
+//! Between openraft and a [`Machine`]: commands are applied on a thread of their own, in batches.
+//!
+//! The state lives in memory. It is what the newest snapshot says plus the committed entries after it, which openraft
+//! applies again at start.
+
+use super::metrics::Counters;
+use super::snapshot::{SnapshotFile, Snapshots};
+use super::types::{LogId, SnapshotMeta, StoredMembership, Types};
+use super::{Frozen, Machine};
+use crate::error::{Error, Result};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use openraft::EntryPayload;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::{Arc, mpsc};
+use tokio::sync::oneshot;
+
+/// Entries handed to the machine at once; answers leave after each such batch.
+const BATCH: usize = 1024;
+
+type Responder = Option<ApplyResponder<Types>>;
+
+/// Where the state stands.
+#[derive(Clone, Default)]
+struct Position {
+    applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+enum Work {
+    Apply(Vec<(LogId, Option<Bytes>, Responder)>, oneshot::Sender<()>),
+    Freeze(oneshot::Sender<Box<dyn Frozen>>),
+    Restore(SnapshotFile, oneshot::Sender<Result<()>>),
+}
+
+/// The state machine as openraft sees it.
+pub(super) struct StateMachine {
+    work: mpsc::Sender<Work>,
+    snapshots: Arc<Snapshots>,
+    position: Arc<Mutex<Position>>,
+    counters: Counters,
+}
+
+impl StateMachine {
+    /// Starts the thread that calls `machine`.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub(super) fn start(
+        machine: Arc<dyn Machine>,
+        snapshots: Arc<Snapshots>,
+        counters: Counters,
+    ) -> Result<StateMachine> {
+        let (work, queue) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("raft-apply".into())
+            .spawn(move || run(machine.as_ref(), &queue))
+            .map_err(|e| Error::io("start the thread that applies commands", e))?;
+        Ok(StateMachine { work, snapshots, position: Arc::default(), counters })
+    }
+
+    async fn ask<T>(&self, work: impl FnOnce(oneshot::Sender<T>) -> Work) -> io::Result<T> {
+        let gone = || io::Error::other("the thread that applies commands ended");
+        let (done, wait) = oneshot::channel();
+        self.work.send(work(done)).map_err(|_| gone())?;
+        wait.await.map_err(|_| gone())
+    }
+
+    async fn apply_batch(&self, batch: Vec<(LogId, Option<Bytes>, Responder)>) -> io::Result<()> {
+        let Some(last) = batch.last().map(|(id, _, _)| *id) else { return Ok(()) };
+        self.ask(|done| Work::Apply(batch, done)).await?;
+        self.position.lock().applied = Some(last);
+        Ok(())
+    }
+}
+
+fn run(machine: &dyn Machine, queue: &mpsc::Receiver<Work>) {
+    while let Ok(work) = queue.recv() {
+        // Nobody waits any more when a send fails: Raft was shut down.
+        match work {
+            Work::Apply(batch, done) => {
+                apply(machine, batch);
+                let _gone = done.send(());
+            }
+            Work::Freeze(done) => drop(done.send(machine.freeze())),
+            Work::Restore(file, done) => drop(done.send(file.image(|image| machine.restore(image)))),
+        }
+    }
+}
+
+fn apply(machine: &dyn Machine, batch: Vec<(LogId, Option<Bytes>, Responder)>) {
+    let commands: Vec<(u64, Bytes)> =
+        batch.iter().filter_map(|(id, command, _)| Some((id.index, command.clone()?))).collect();
+    let mut answers = if commands.is_empty() { Vec::new() } else { machine.apply(&commands) }.into_iter();
+    for (_, command, responder) in batch {
+        let answer = if command.is_some() { answers.next().unwrap_or_default() } else { Bytes::new() };
+        if let Some(responder) = responder {
+            responder.send(answer);
+        }
+    }
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let position = self.position.lock().clone();
+        Ok((position.applied, position.membership))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + Send,
+    {
+        let mut batch = Vec::new();
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            let command = match entry.payload {
+                EntryPayload::Normal(command) => Some(command.0),
+                EntryPayload::Blank => None,
+                EntryPayload::Membership(membership) => {
+                    self.position.lock().membership = StoredMembership::new(Some(entry.log_id), membership);
+                    None
+                }
+            };
+            batch.push((entry.log_id, command, responder));
+            if batch.len() == BATCH {
+                self.apply_batch(std::mem::take(&mut batch)).await?;
+            }
+        }
+        self.apply_batch(batch).await
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        // No command is applied meanwhile: openraft calls from the task that applies.
+        let frozen = self.ask(Work::Freeze).await;
+        let position = self.position.lock().clone();
+        let meta = SnapshotMeta { last_log_id: position.applied, last_membership: position.membership };
+        Builder {
+            frozen: Mutex::new(Some(frozen)),
+            meta,
+            snapshots: self.snapshots.clone(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
+        let snapshots = self.snapshots.clone();
+        let head = meta.clone();
+        let received = snapshot.path == snapshots.incoming();
+        let file = tokio::task::spawn_blocking(move || snapshots.adopt(&head, snapshot))
+            .await
+            .map_err(io::Error::other)?
+            .map_err(io::Error::other)?;
+        self.ask(|done| Work::Restore(file, done)).await?.map_err(io::Error::other)?;
+        if received {
+            self.counters.snapshots_installed.inc();
+        }
+        *self.position.lock() =
+            Position { applied: meta.last_log_id, membership: meta.last_membership.clone() };
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>>> {
+        Ok(self.snapshots.current().map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+/// Writes a frozen image while further commands are applied.
+pub(super) struct Builder {
+    // Taken by the first build; there is only one.
+    frozen: Mutex<Option<io::Result<Box<dyn Frozen>>>>,
+    meta: SnapshotMeta,
+    snapshots: Arc<Snapshots>,
+    counters: Counters,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(
+        &mut self,
+    ) -> io::Result<openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>> {
+        let frozen = self.frozen.lock().take().ok_or_else(|| io::Error::other("a builder builds once"))??;
+        let (snapshots, meta) = (self.snapshots.clone(), self.meta.clone());
+        let written = tokio::task::spawn_blocking(move || snapshots.write(&meta, frozen.as_ref()));
+        let snapshot = written.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        self.counters.snapshots_taken.inc();
+        self.counters.snapshot_bytes.set(i64::try_from(snapshot.length).unwrap_or(i64::MAX));
+        tracing::info!(path = %snapshot.path.display(), bytes = snapshot.length, "snapshot taken");
+        Ok(Snapshot { meta: self.meta.clone(), snapshot })
+    }
+}

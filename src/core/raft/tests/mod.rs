@@ -1,0 +1,5 @@
+//! Whole nodes over loopback TCP, several in one process.
+
+mod cluster;
+mod failover;
+mod toy;
