@@ -17,6 +17,8 @@ pub mod metrics;
 pub mod read;
 pub mod route;
 mod session;
+#[cfg(test)]
+mod tests;
 pub mod write;
 
 pub use changes::{Event, Listener};

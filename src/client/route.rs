@@ -162,7 +162,12 @@ impl Router {
 
     /// Asks for the list if none has come yet.
     pub(crate) async fn ensure(&self) -> Result<()> {
-        if self.inner.table.load().known { Ok(()) } else { self.refresh().await }
+        if self.is_known() { Ok(()) } else { self.refresh().await }
+    }
+
+    /// Whether a list has come.
+    pub(crate) fn is_known(&self) -> bool {
+        self.inner.table.load().known
     }
 
     /// Every known worker, by id, those that do not answer their masters included.

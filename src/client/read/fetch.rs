@@ -117,11 +117,11 @@ impl Fetcher {
         let mut pause = PAUSE;
         loop {
             self.know_workers().await;
-            let holders = self.holders(pinned, range.block).await;
+            let holders = Box::pin(self.holders(pinned, range.block)).await;
             let mut verdict = None;
             let workers = self.router.candidates(range.block, &holders);
             for worker in &workers {
-                match self.read_from(worker, pinned, range, &mut got).await {
+                match Box::pin(self.read_from(worker, pinned, range, &mut got)).await {
                     Ok(()) => return Ok(got.into_bytes()),
                     Err(error) => verdict = Some(self.judge(worker, range, error, verdict)),
                 }
@@ -134,13 +134,16 @@ impl Fetcher {
             pause = (pause * 2).min(LONGEST_PAUSE);
             *pinned.holders.lock() = None;
             // An old list is better than none: the next round uses it.
-            let _ = tokio::time::timeout(pause, self.router.refresh()).await;
+            let _ = tokio::time::timeout(pause, Box::pin(self.router.refresh())).await;
         }
     }
 
     /// Waits, within the patience, for the first list of workers.
     async fn know_workers(&self) {
-        if let Ok(Err(error)) = tokio::time::timeout(self.patience, self.router.ensure()).await {
+        if self.router.is_known() {
+            return;
+        }
+        if let Ok(Err(error)) = tokio::time::timeout(self.patience, Box::pin(self.router.ensure())).await {
             tracing::debug!(%error, "no list of workers yet");
         }
     }

@@ -147,7 +147,10 @@ impl Reader {
         if !self.inner.completed {
             return None;
         }
-        let open = self.inner.shared.files.open(self.content(), self.length());
+        if let Some(known) = self.inner.local.get() {
+            return known.as_ref();
+        }
+        let open = Box::pin(self.inner.shared.files.open(self.content(), self.length()));
         self.inner.local.get_or_init(|| open).await.as_ref()
     }
 

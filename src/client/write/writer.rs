@@ -15,6 +15,7 @@ use goosefs_core::proto::internal::{
 use goosefs_core::proto::method;
 use goosefs_core::rpc::frame::Duplex;
 use goosefs_core::{Code, Error, Result};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,8 @@ pub struct Writer {
     /// The worker that has the committed bytes.
     holder: Option<WorkerId>,
     persisted: u64,
+    /// Workers that have no room.
+    full: BTreeSet<WorkerId>,
     /// Since when streams break without a commit in between.
     troubled: Option<Instant>,
     failed: Option<Error>,
@@ -102,6 +105,7 @@ impl Writer {
             stream: None,
             holder: None,
             persisted: 0,
+            full: BTreeSet::new(),
             troubled: None,
             failed: None,
         }
@@ -316,24 +320,24 @@ impl Writer {
             if let Err(error) = self.shared.router.ensure().await {
                 tracing::debug!(%error, "no list of workers yet");
             }
-            let mut full = None;
-            for worker in self.candidates()? {
+            let candidates = self.candidates();
+            if !candidates.is_empty() && candidates.iter().all(|worker| self.full.contains(&worker.id)) {
+                return Err(Error::new(Code::NoSpace, "no worker has room for more unpersisted data")
+                    .hint("free or persist files, or add a worker"));
+            }
+            for worker in candidates {
+                if self.full.contains(&worker.id) {
+                    continue;
+                }
                 match self.connect_to(&worker).await {
                     Ok(()) => return Ok(()),
                     Err(refused) if definite(refused.code) => return Err(refused),
                     Err(refused) => {
                         tracing::debug!(worker = %worker.rpc(), error = %refused, "a worker did not take a write stream");
-                        if refused.code == Code::NoSpace {
-                            full = Some(refused);
-                        } else {
-                            self.shared.router.failed(worker.id);
-                            error = Some(refused);
-                        }
+                        self.note(&worker, &refused);
+                        error = Some(refused);
                     }
                 }
-            }
-            if let Some(full) = full {
-                return Err(full);
             }
             if begun.elapsed() >= self.shared.patience {
                 return Err(error.unwrap_or_else(|| self.shared.router.nobody()));
@@ -354,22 +358,29 @@ impl Writer {
         if let Some(stream) = stream {
             tracing::debug!(worker = %stream.worker.rpc(), content = %self.content, %error, "a write stream broke");
             self.shared.metrics.write_fallbacks.inc();
-            if error.code != Code::NoSpace {
-                self.shared.router.failed(stream.worker.id);
-            }
+            self.note(&stream.worker, error);
         }
         Ok(())
     }
 
+    /// A worker without room is asked no more by this writer; one that fails otherwise is asked last by everyone.
+    fn note(&mut self, worker: &Worker, error: &Error) {
+        if error.code == Code::NoSpace {
+            self.full.insert(worker.id);
+        } else {
+            self.shared.router.failed(worker.id);
+        }
+    }
+
     /// Who may take the stream: within a block whose beginning is committed, only the worker that has it.
-    fn candidates(&self) -> Result<Vec<Worker>> {
+    fn candidates(&self) -> Vec<Worker> {
         let committed = self.window.committed();
         let takers = self.shared.router.takers(self.content.block(committed / self.block_size));
         match self.holder {
             Some(holder) if !committed.is_multiple_of(self.block_size) => {
-                Ok(self.shared.router.worker(holder).into_iter().collect())
+                self.shared.router.worker(holder).into_iter().collect()
             }
-            _ => Ok(takers),
+            _ => takers,
         }
     }
 
