@@ -1,5 +1,6 @@
 //! What a master is told when it starts.
 
+use goosefs_core::config::{Key, Properties, keys};
 use goosefs_core::id::ClusterId;
 use goosefs_core::rpc::sasl::AuthType;
 use goosefs_core::{Code, Error, Result};
@@ -66,6 +67,16 @@ pub struct Config {
     pub effect_concurrency: usize,
     /// Entries of one `ListStatus` answer.
     pub list_batch: usize,
+    /// The root under-storage is our own folder: made when it is missing.
+    pub make_root_folder: bool,
+    /// How often a leader makes itself heard (`goosefs.master.raft.heartbeat`).
+    pub raft_heartbeat: Duration,
+    /// Shortest time without a leader before an election (`goosefs.master.raft.election.min`).
+    pub raft_election_min: Duration,
+    /// Longest such time, and the leader's lease (`goosefs.master.raft.election.max`).
+    pub raft_election_max: Duration,
+    /// A snapshot is taken after so many entries (`goosefs.master.raft.snapshot.entries`).
+    pub raft_snapshot_entries: u64,
 }
 
 impl Config {
@@ -100,7 +111,65 @@ impl Config {
             effect_deadline: Duration::from_secs(120),
             effect_concurrency: 32,
             list_batch: 1000,
+            make_root_folder: false,
+            raft_heartbeat: Duration::from_millis(50),
+            raft_election_min: Duration::from_millis(150),
+            raft_election_max: Duration::from_millis(300),
+            raft_snapshot_entries: 200_000,
         }
+    }
+
+    /// The configuration of master `id` as properties give it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the property, its value and what is allowed.
+    pub fn from_properties(properties: &Properties, id: u32) -> Result<Config> {
+        let raft = addresses(properties, &keys::MASTER_JOURNAL_ADDRESSES, &keys::MASTER_JOURNAL_PORT)?;
+        let mut rpc = addresses(properties, &keys::MASTER_RPC_ADDRESSES, &keys::MASTER_RPC_PORT)?;
+        if rpc.len() != raft.len() && !properties.is_set(&keys::MASTER_RPC_ADDRESSES) {
+            // The Raft addresses name the hosts; every master has the same RPC port then.
+            let port = properties.number::<u16>(&keys::MASTER_RPC_PORT)?;
+            rpc = raft.iter().map(|address| format!("{}:{port}", host_of(address))).collect();
+        }
+        let home = match properties.text(&keys::HOME) {
+            "" => PathBuf::from("goosefs-dev"),
+            home => PathBuf::from(home),
+        };
+        let home = std::path::absolute(&home)
+            .map_err(|cause| Error::io(format!("find the folder {}", home.display()), cause))?;
+        let dir = match properties.text(&keys::MASTER_JOURNAL_FOLDER) {
+            "" => home.join("journal"),
+            folder => PathBuf::from(folder),
+        };
+        let mut config = Config::new(id, dir, rpc, raft);
+        config.check()?;
+        config.web_ports = web_ports(&config, properties)?;
+        config.auth = match properties.choice(&keys::AUTH_TYPE)?.as_str() {
+            "NOSASL" => AuthType::NoSasl,
+            _ => AuthType::Simple,
+        };
+        let user = properties.text(&keys::LOGIN_USER);
+        if !user.is_empty() {
+            config.superuser = user.to_owned();
+        }
+        config.root_ufs = match properties.text(&keys::MASTER_ROOT_UFS) {
+            "" => {
+                config.make_root_folder = true;
+                home.join("underFSStorage").display().to_string()
+            }
+            uri => uri.to_owned(),
+        };
+        config.root_read_only = properties.truth(&keys::MASTER_ROOT_READONLY)?;
+        config.sync_interval = properties.duration(&keys::USER_SYNC_INTERVAL)?;
+        config.block_size = properties.size(&keys::USER_BLOCK_SIZE)?;
+        config.virtual_nodes = properties.number(&keys::MASTER_VIRTUAL_NODES)?;
+        config.heartbeat = properties.finite_duration(&keys::WORKER_HEARTBEAT)?;
+        config.worker_timeout = properties.finite_duration(&keys::MASTER_WORKER_TIMEOUT)?;
+        config.raft_heartbeat = properties.finite_duration(&keys::MASTER_RAFT_HEARTBEAT)?;
+        config.raft_election_min = properties.finite_duration(&keys::MASTER_RAFT_ELECTION_MIN)?;
+        config.raft_election_max = properties.finite_duration(&keys::MASTER_RAFT_ELECTION_MAX)?;
+        config.raft_snapshot_entries = properties.number(&keys::MASTER_RAFT_SNAPSHOT_ENTRIES)?;
+        Ok(config)
     }
 
     /// Whether the parts fit together.
@@ -142,6 +211,33 @@ impl Config {
     }
 }
 
+/// `key`'s list of addresses; without one the single master's.
+fn addresses(properties: &Properties, key: &Key, port: &Key) -> Result<Vec<String>> {
+    let listed = properties.list(key);
+    if !listed.is_empty() {
+        return Ok(listed);
+    }
+    let host = properties.text(&keys::MASTER_HOSTNAME);
+    Ok(vec![format!("{host}:{}", properties.number::<u16>(port)?)])
+}
+
+fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+/// Our own web port is configured; the others' follow their RPC ports, as ours does by default.
+fn web_ports(config: &Config, properties: &Properties) -> Result<Vec<u16>> {
+    let own: u16 = properties.number(&keys::MASTER_WEB_PORT)?;
+    let port_of = |address: &String| address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let next =
+        config.rpc_addresses.iter().map(|address| port_of(address).map_or(0, |port| port.saturating_add(1)));
+    let mut ports: Vec<u16> = next.collect();
+    if let Some(port) = ports.get_mut(config.id as usize) {
+        *port = own;
+    }
+    Ok(ports)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +253,19 @@ mod tests {
         assert!(error.message.contains("goosefs.master.rpc.addresses"), "{error}");
         assert!(of(2, &["a:1", "b:1"], &["a:2", "b:2"]).check().unwrap_err().message.contains("--id 2"));
         of(1, &["a:1", "b:1"], &["a:2", "b:2"]).check().unwrap();
+    }
+
+    #[test]
+    fn properties_of_a_single_master_and_of_three() {
+        let one = Config::from_properties(&Properties::new(), 0).unwrap();
+        assert_eq!(one.rpc_addresses, ["127.0.0.1:9200"]);
+        assert_eq!(one.raft_addresses, ["127.0.0.1:9202"]);
+        assert_eq!(one.web_ports, [9201]);
+        assert!(one.make_root_folder && one.root_ufs.ends_with("/underFSStorage"));
+        let hosts = Properties::new().with(&keys::MASTER_JOURNAL_ADDRESSES, "a:9202,b:9202,c:9202");
+        let three = Config::from_properties(&hosts, 2).unwrap();
+        assert_eq!(three.rpc_addresses, ["a:9200", "b:9200", "c:9200"]);
+        assert!(Config::from_properties(&hosts, 3).unwrap_err().message.contains("--id 3"));
     }
 
     #[test]

@@ -189,6 +189,10 @@ fn raft_config(config: &Config) -> RaftConfig {
         config.rpc_addresses.clone(),
     );
     raft.cluster = config.cluster;
+    raft.heartbeat = config.raft_heartbeat;
+    raft.election_min = config.raft_election_min;
+    raft.election_max = config.raft_election_max;
+    raft.snapshot_entries = config.raft_snapshot_entries;
     raft
 }
 

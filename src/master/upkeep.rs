@@ -4,10 +4,10 @@
 use crate::journal::Op;
 use crate::master::Master;
 use crate::workers::give_up_gone;
-use goosefs_core::Result;
 use goosefs_core::id::{ContentId, MountId};
 use goosefs_core::proto::internal::{Caller, Persistence, WriteType};
 use goosefs_core::proto::journal::{CloseSessions, Found, Mount, entry::Command};
+use goosefs_core::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -74,6 +74,10 @@ async fn found(master: &Master) -> Result<bool> {
     }
     if root || config.root_ufs.is_empty() {
         return Ok(true);
+    }
+    if config.make_root_folder {
+        let made = tokio::fs::create_dir_all(&config.root_ufs).await;
+        made.map_err(|cause| Error::io(format!("make the folder {}", config.root_ufs), cause))?;
     }
     master.connectors.make(&config.root_ufs, &config.root_options)?;
     let command = Command::Mount(Mount {
