@@ -54,6 +54,11 @@ impl Cluster {
         cluster
     }
 
+    /// Masters that start from now on are configured so.
+    pub(super) fn tune(&mut self, tune: fn(&mut RaftConfig)) {
+        self.tune = tune;
+    }
+
     pub(super) fn dir(&self, slot: usize) -> PathBuf {
         self.folder.path().join(slot.to_string())
     }

@@ -2,4 +2,6 @@
 
 mod cluster;
 mod failover;
+mod rejoin;
+mod snapshots;
 mod toy;

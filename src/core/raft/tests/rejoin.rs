@@ -1,0 +1,140 @@
+//! First starts and lost directories.
+
+use super::cluster::{Cluster, wait_until};
+use crate::error::Code;
+use crate::id::ClusterId;
+use crate::raft::{RaftConfig, Role};
+use std::time::Duration;
+
+fn often(config: &mut RaftConfig) {
+    config.snapshot_entries = 50;
+    config.keep_entries = 10;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_start_waits_for_every_master_and_says_so() {
+    let mut cluster = Cluster::new(3, |_| ()).await;
+    cluster.start(0).await.unwrap();
+    cluster.start(1).await.unwrap();
+    wait_until("a word about who is missing", || {
+        let missing = cluster.config(0).peers[2].clone();
+        cluster.status(0).problem.is_some_and(|problem| problem.contains(&missing))
+    })
+    .await;
+    // Longer than an election takes.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((cluster.status(0).role, cluster.status(1).role), (Role::Starting, Role::Starting));
+    assert_eq!(cluster.node(0).mark(), None);
+    cluster.start(2).await.unwrap();
+    let leader = cluster.leader().await;
+    wait_until("all to belong to one cluster", || {
+        (0..3).all(|slot| cluster.node(slot).mark().is_some() && cluster.status(slot).problem.is_none())
+    })
+    .await;
+    assert_eq!(cluster.node(leader).mark(), cluster.node((leader + 1) % 3).mark());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_master_takes_its_place_again_under_a_new_node_id() {
+    for purged in [false, true] {
+        let mut cluster = Cluster::started(3, if purged { often } else { |_| () }).await;
+        for i in 0..120 {
+            cluster.propose(&i.to_string()).await;
+        }
+        // Slot 0 founded the cluster; it must not found another.
+        for wiped in [0, 2] {
+            let old = cluster.node(wiped).node_id();
+            cluster.kill(wiped).await;
+            std::fs::remove_dir_all(cluster.dir(wiped)).unwrap();
+            cluster.propose(&format!("without {wiped}")).await;
+            cluster.start(wiped).await.unwrap();
+            let new = cluster.node(wiped).node_id();
+            assert_ne!(old, new);
+            wait_until("the new node to vote in place of the old one", || {
+                let others: Vec<_> = (0..3).map(|slot| cluster.status(slot).voters).collect();
+                others.iter().all(|voters| {
+                    voters.len() == 3
+                        && voters.iter().any(|v| v.node == new && v.slot == wiped as u32)
+                        && voters.iter().all(|v| v.node != old)
+                })
+            })
+            .await;
+        }
+        cluster.propose("at last").await;
+        let agreed = cluster.agreed().await;
+        assert_eq!(agreed.len(), 123);
+        assert!((0..3).all(|slot| cluster.node(slot).mark() == cluster.node(0).mark()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_quorum_never_founds_a_second_cluster() {
+    let mut cluster = Cluster::started(3, |_| ()).await;
+    cluster.propose("precious").await;
+    let mark = cluster.node(0).mark();
+    for slot in 0..3 {
+        cluster.kill(slot).await;
+    }
+    for slot in [0, 1] {
+        std::fs::remove_dir_all(cluster.dir(slot)).unwrap();
+    }
+    for slot in 0..3 {
+        cluster.start(slot).await.unwrap();
+    }
+    wait_until("a word about what is missing", || {
+        cluster.status(0).problem.is_some_and(|problem| problem.contains("--force-new-cluster"))
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!((0..3).all(|slot| cluster.status(slot).role != Role::Leader));
+    assert_eq!(cluster.node(2).mark(), mark);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_lost_what_was_acknowledged_is_set_aside() {
+    let mut cluster = Cluster::started(3, |_| ()).await;
+    for i in 0..50 {
+        cluster.propose(&i.to_string()).await;
+    }
+    cluster.agreed().await;
+    let damaged = (cluster.leader().await + 1) % 3;
+    let old = cluster.node(damaged).node_id();
+    cluster.kill(damaged).await;
+    let log = cluster.dir(damaged).join("log");
+    let file = std::fs::read_dir(&log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|e| e == "raftlog"))
+        .unwrap();
+    // The end of a log that was fsynced, gone: raft-engine takes that for a torn tail.
+    let bytes = std::fs::read(&file).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    std::fs::write(&file, &bytes[..end - 200]).unwrap();
+    cluster.start(damaged).await.unwrap();
+    let new = cluster.node(damaged).node_id();
+    assert_ne!(old, new);
+    wait_until("the damaged master to vote again", || {
+        cluster.status(damaged).voters.iter().any(|voter| voter.node == new)
+    })
+    .await;
+    assert_eq!(cluster.agreed().await.len(), 50);
+    let kept = std::fs::read_dir(cluster.dir(damaged))
+        .unwrap()
+        .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("damaged-"));
+    assert!(kept);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_of_another_slot_or_cluster_is_refused() {
+    let mut cluster = Cluster::started(1, |_| ()).await;
+    assert_eq!(cluster.start(0).await.unwrap_err().code, Code::Busy);
+    cluster.kill(0).await;
+    let mut other = Cluster::new(3, |_| ()).await;
+    std::fs::rename(cluster.dir(0), other.dir(1)).unwrap();
+    let error = other.start(1).await.unwrap_err();
+    assert_eq!(error.code, Code::InvalidArgument);
+    assert!(error.message.contains("belongs to master 0"), "{error}");
+    std::fs::rename(other.dir(1), cluster.dir(0)).unwrap();
+    cluster.tune(|config| config.cluster = Some(ClusterId(uuid::Uuid::from_u128(1))));
+    assert_eq!(cluster.start(0).await.unwrap_err().code, Code::WrongCluster);
+}
