@@ -1,5 +1,9 @@
 //! Start of the `goosefs` binary.
 
+/// jemalloc gives memory back to the system after a burst, so an idle role stays small.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> std::process::ExitCode {
-    goosefs::run()
+    goosefs::run(std::env::args_os())
 }

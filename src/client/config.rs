@@ -28,6 +28,9 @@ pub struct Config {
     pub block_size: u64,
     /// Write type of new files (`goosefs.user.file.writetype.default`).
     pub write_type: WriteType,
+    /// Metadata older than this is compared with the storage, in milliseconds (0 always, -1 never); none leaves it to the
+    /// masters (`goosefs.user.file.metadata.sync.interval`).
+    pub sync_interval_ms: Option<i64>,
     /// How long an operation is retried (`goosefs.user.rpc.retry.max.duration`).
     pub deadline: Duration,
     /// How long a connection may take to be made.
@@ -64,6 +67,7 @@ impl Config {
             short_circuit: true,
             block_size: 64 << 20,
             write_type: WriteType::CacheThrough,
+            sync_interval_ms: None,
             deadline: Duration::from_secs(120),
             connect_timeout: Duration::from_secs(5),
             worker_timeout: Duration::from_secs(30),
@@ -76,46 +80,31 @@ impl Config {
             kept_descriptors: 1024,
         }
     }
-    /// What the properties say, on behalf of the login user. Without `goosefs.master.rpc.addresses` the one master is
-    /// `goosefs.master.hostname` at `goosefs.master.rpc.port`.
+
+    /// What the properties say, on behalf of the login user.
     ///
     /// # Errors
     /// `InvalidArgument` naming the property and what is allowed.
     pub fn from_properties(properties: &Properties) -> Result<Config> {
-        let mut masters = properties.list(&keys::MASTER_RPC_ADDRESSES);
-        if masters.is_empty() {
-            let port: u16 = properties.number(&keys::MASTER_RPC_PORT)?;
-            masters.push(format!("{}:{port}", properties.text(&keys::MASTER_HOSTNAME)));
-        }
-        let user = match properties.text(&keys::LOGIN_USER) {
-            "" => process_user(),
-            user => user.to_owned(),
-        };
-        let auth = match properties.choice(&keys::AUTH_TYPE)?.as_str() {
-            "NOSASL" => AuthType::NoSasl,
-            _ => AuthType::Simple,
-        };
+        let age_ms =
+            |age: Option<Duration>| age.map_or(-1, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        let sync_interval = properties.duration(&keys::USER_SYNC_INTERVAL)?;
         let write_type = properties.choice(&keys::USER_WRITE_TYPE)?;
         Ok(Config {
-            caller: Caller { group: process_group(), user },
-            auth,
+            caller: Caller { group: process_group(), user: properties.user() },
+            auth: AuthType::from_properties(properties)?,
             sockets: properties.list(&keys::USER_SOCKETS).into_iter().map(PathBuf::from).collect(),
             block_size: properties.size(&keys::USER_BLOCK_SIZE)?,
             write_type: WriteType::from_str_name(&format!("WRITE_TYPE_{write_type}"))
                 .unwrap_or(WriteType::CacheThrough),
             deadline: properties.finite_duration(&keys::USER_RETRY_MAX)?,
-            ..Config::new(masters)
+            sync_interval_ms: properties.is_set(&keys::USER_SYNC_INTERVAL).then(|| age_ms(sync_interval)),
+            ..Config::new(properties.masters())
         })
     }
 }
 
-/// The name of the user this process runs as, or its number where it has no name.
-fn process_user() -> String {
-    let id = nix::unistd::geteuid();
-    nix::unistd::User::from_uid(id).ok().flatten().map_or_else(|| id.to_string(), |user| user.name)
-}
-
-/// The name of that user's group, or its number.
+/// The name of this process's group, or its number.
 fn process_group() -> String {
     let id = nix::unistd::getegid();
     nix::unistd::Group::from_gid(id).ok().flatten().map_or_else(|| id.to_string(), |group| group.name)
@@ -143,9 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn without_properties_it_is_one_master_on_this_machine_and_the_users_own_name() {
+    fn without_properties_it_is_the_default_dev_cluster_and_the_users_own_name() {
         let config = Config::from_properties(&Properties::new()).unwrap();
-        assert_eq!(config.masters, ["127.0.0.1:9200"]);
+        assert_eq!(config.masters, ["127.0.0.1:9200", "127.0.0.1:9210", "127.0.0.1:9220"]);
+        assert_eq!(config.sync_interval_ms, None);
         assert!(!config.caller.user.is_empty());
         assert_eq!(config.write_type, WriteType::CacheThrough);
     }

@@ -16,7 +16,7 @@ use goosefs_core::id::{ContentId, WorkerId};
 use goosefs_core::metrics::Metrics;
 use goosefs_core::proto::internal::{
     Attr, CachedRequest, CachedResponse, Caller, ClusterMark, ClusterRequest, ClusterResponse,
-    FillContentRequest, FillContentResponse, NodeKind,
+    FillContentRequest, FillContentResponse, NodeKind, WorkerEntry, WorkersRequest, WorkersResponse,
 };
 use goosefs_core::proto::method;
 use goosefs_core::rpc::masters::{Masters, MastersConfig};
@@ -180,6 +180,50 @@ impl Client {
     /// `Unavailable` after the deadline.
     pub async fn leader(&self) -> Result<String> {
         self.inner.masters.leader().await
+    }
+
+    /// All masters and which of them leads, on the word of any that answers; rather one that knows a leader.
+    ///
+    /// # Errors
+    /// `Unavailable` naming the masters that were asked.
+    pub async fn describe(&self) -> Result<ClusterResponse> {
+        let mut known = None;
+        let mut last = None;
+        for address in &self.inner.config.masters {
+            let asked: Result<ClusterResponse> = match self.inner.masters.channel(address).await {
+                Ok(channel) => channel.call(method::CLUSTER, &ClusterRequest {}).await,
+                Err(error) => Err(error),
+            };
+            match asked {
+                Ok(cluster) if cluster.masters.iter().any(|master| master.leader) => return Ok(cluster),
+                Ok(cluster) => known = Some(cluster),
+                Err(error) => last = Some(error),
+            }
+        }
+        let nobody = || Error::new(Code::InvalidArgument, "no master is configured");
+        known.ok_or_else(|| {
+            last.map_or_else(nobody, |error| {
+                error.context(format!("no master answers of {}", self.inner.config.masters.join(", ")))
+            })
+        })
+    }
+
+    /// What the leading master says about itself and the cluster.
+    ///
+    /// # Errors
+    /// `Unavailable` when none leads within the deadline.
+    pub async fn describe_leader(&self) -> Result<ClusterResponse> {
+        let leader = self.leader().await?;
+        self.inner.masters.channel(&leader).await?.call(method::CLUSTER, &ClusterRequest {}).await
+    }
+
+    /// Every worker the leading master knows, lost ones too.
+    ///
+    /// # Errors
+    /// When no leader answers.
+    pub async fn workers(&self) -> Result<Vec<WorkerEntry>> {
+        let answer: WorkersResponse = self.inner.masters.call(method::WORKERS, &WorkersRequest {}).await?;
+        Ok(answer.workers)
     }
 
     /// The configured masters.

@@ -32,6 +32,7 @@ mod metrics;
 mod mounts;
 pub mod namespace;
 mod service;
+mod properties;
 mod start;
 mod upkeep;
 mod workers;

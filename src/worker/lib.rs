@@ -28,6 +28,7 @@ mod metrics;
 mod mounts;
 mod node;
 mod peers;
+mod properties;
 mod read;
 mod service;
 mod socket;

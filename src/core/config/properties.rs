@@ -5,7 +5,11 @@ use super::{keys, value};
 use crate::error::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// Where `goosefs dev` puts its masters unless told otherwise.
+const DEV_MASTERS: [&str; 3] = ["127.0.0.1:9200", "127.0.0.1:9210", "127.0.0.1:9220"];
 
 /// Where a value comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -176,6 +180,47 @@ impl Properties {
     /// As [`Properties::size`].
     pub fn ratio_at(&self, key: &Key, n: usize) -> Result<f64> {
         self.parse(&key.numbered(n), key, value::ratio)
+    }
+
+    /// Where everything lies that has no place of its own (`goosefs.home`), absolute.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        let home = match self.text(&keys::HOME) {
+            "" => "goosefs-dev",
+            home => home,
+        };
+        std::path::absolute(home).unwrap_or_else(|_| PathBuf::from(home))
+    }
+
+    /// `host:port` of every master that clients and workers dial: those that are set, else the single master whose host
+    /// is set, else the masters of a dev cluster on its default ports.
+    #[must_use]
+    pub fn masters(&self) -> Vec<String> {
+        let addresses = self.list(&keys::MASTER_RPC_ADDRESSES);
+        if !addresses.is_empty() {
+            return addresses;
+        }
+        if self.is_set(&keys::MASTER_HOSTNAME) || self.is_set(&keys::MASTER_RPC_PORT) {
+            return vec![format!(
+                "{}:{}",
+                self.text(&keys::MASTER_HOSTNAME),
+                self.text(&keys::MASTER_RPC_PORT)
+            )];
+        }
+        DEV_MASTERS.map(str::to_owned).to_vec()
+    }
+
+    /// The user that this process acts as: `goosefs.security.login.username`, else the owner of the process.
+    #[must_use]
+    pub fn user(&self) -> String {
+        match self.text(&keys::LOGIN_USER) {
+            "" => {
+                let uid = nix::unistd::geteuid();
+                let user = nix::unistd::User::from_uid(uid).ok().flatten();
+                user.map_or_else(|| uid.to_string(), |user| user.name)
+            }
+            name => name.to_owned(),
+        }
     }
 
     /// The error that `name`'s value is not what `key` allows.

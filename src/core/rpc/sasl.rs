@@ -4,6 +4,7 @@
 //! stream's channel id as metadata; with NOSASL nobody is asked. The gate finds the caller of an RPC and puts it into
 //! the request's extensions as [`Caller`](crate::proto::internal::Caller).
 
+use crate::config::{Properties, keys};
 use crate::error::{Code, Error, Result};
 use crate::proto::internal::Caller;
 
@@ -14,6 +15,19 @@ pub enum AuthType {
     NoSasl,
     /// Clients name their user.
     Simple,
+}
+
+impl AuthType {
+    /// What `goosefs.security.authentication.type` says.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming what is allowed.
+    pub fn from_properties(properties: &Properties) -> Result<AuthType> {
+        Ok(match properties.choice(&keys::AUTH_TYPE)?.as_str() {
+            "NOSASL" => AuthType::NoSasl,
+            _ => AuthType::Simple,
+        })
+    }
 }
 
 /// The channels that were authenticated. Cheap to clone; one per server.

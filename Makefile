@@ -1,0 +1,37 @@
+# Every command a person or CI runs.
+
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/goosefs/target
+endif
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+GOOSEFS := $(TARGET_DIR)/release/goosefs
+ARGS ?=
+
+.PHONY: help build dev test verify fix bench clean-dev
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+build: ## The binary, optimised
+	cargo build --release --locked
+
+dev: build ## Run a whole cluster on this machine: make dev ARGS="--mount /hbase=https://…"
+	$(GOOSEFS) dev $(ARGS)
+
+test: ## Every test; needs root and /dev/fuse for the mounts, says aloud what it skips elsewhere
+	cargo build --locked --bin goosefs
+	cargo test --locked --workspace $(ARGS)
+
+verify: ## What must hold before a change lands: format, lints, docs, licences, tests
+	cargo fmt --all -- --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not installed: licences were not checked (cargo install cargo-deny)"; fi
+	$(MAKE) test
+
+fix: ## Format, and mend what clippy can
+	cargo clippy --fix --allow-dirty --allow-staged --workspace --all-targets
+	cargo fmt --all
+
+bench: build ## Figures, as ratios in one run, with both commands shown
+	cargo run --release --locked -p goosefs-bench -- --binary $(GOOSEFS) $(ARGS)

@@ -1,0 +1,394 @@
+//! The command line.
+//!
+//! `-Dkey=value` may stand before or after the subcommand. What a flag means is said here, once, and is what `--help`
+//! prints.
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The whole command line.
+#[derive(Parser, Debug)]
+#[command(
+    name = "goosefs",
+    version,
+    about = "A distributed cache in front of slow storage: Raft masters, caching workers and FUSE in one binary",
+    after_help = "Examples:\n  goosefs dev --mount /hbase=https://mirrors.example.org/apache/hbase/stable/\n  \
+                  goosefs fs ls /hbase\n  goosefs master --id 0 -Dgoosefs.master.rpc.addresses=m0:9200,m1:9200,m2:9200",
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Set a property, over files and environment; `goosefs getConf` lists all. May be repeated.
+    #[arg(short = 'D', value_name = "KEY=VALUE", global = true, action = clap::ArgAction::Append)]
+    pub define: Vec<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a whole cluster on this machine: masters, workers and a mount, each its own process
+    Dev(DevArgs),
+    /// Run a master
+    #[command(
+        after_help = "Example, the first of three:\n  goosefs master --id 0 \\\n    -Dgoosefs.master.rpc.addresses=m0:9200,m1:9200,m2:9200 \\\n    \
+                      -Dgoosefs.master.embedded.journal.addresses=m0:9202,m1:9202,m2:9202 \\\n    -Dgoosefs.master.journal.folder=/var/lib/goosefs/journal"
+    )]
+    Master(MasterArgs),
+    /// Run a worker
+    #[command(
+        after_help = "Example:\n  goosefs worker -Dgoosefs.worker.hostname=w1 \\\n    -Dgoosefs.master.rpc.addresses=m0:9200,m1:9200,m2:9200 \\\n    \
+                      -Dgoosefs.worker.tieredstore.level0.dirs.path=/mnt/disk1 \\\n    -Dgoosefs.worker.tieredstore.level0.dirs.quota=100GB"
+    )]
+    Worker,
+    /// Mount the namespace as a directory
+    #[command(
+        after_help = "Example:\n  goosefs fuse /mnt/goosefs -Dgoosefs.master.rpc.addresses=m0:9200,m1:9200,m2:9200"
+    )]
+    Fuse(FuseArgs),
+    /// Work with files, mounts and the cache
+    #[command(subcommand, arg_required_else_help = true)]
+    Fs(FsCommand),
+    /// Look at the cluster
+    #[command(subcommand, arg_required_else_help = true)]
+    Fsadmin(FsadminCommand),
+    /// Print the value of a property, or all properties
+    #[command(name = "getConf")]
+    GetConf(GetConfArgs),
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Flags of `goosefs dev`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Ports: the masters' RPC ports are N, N+10, N+20 (N is --port-base); web N+1, Raft N+2 and so on.\n\
+                  Worker k listens on 127.0.0.k: RPC N+3, web N+4. A client without configuration finds a cluster\n\
+                  on the default ports by itself.\n\nExamples:\n  goosefs dev\n  goosefs dev --mount /hbase=http://127.0.0.1:8080/ --worker-quota 10GB"
+)]
+pub struct DevArgs {
+    /// Where everything lies: journals, caches, logs, the mount point. Started again on it, the cluster comes back warm
+    #[arg(long, default_value = "./goosefs-dev")]
+    pub dir: PathBuf,
+    /// Number of masters
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub masters: u32,
+    /// Number of workers
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub workers: u32,
+    /// Most bytes that each worker caches
+    #[arg(long, default_value = "2GB")]
+    pub worker_quota: String,
+    /// Where to mount; DIR/mnt by default
+    #[arg(long, value_name = "DIR")]
+    pub mount_point: Option<PathBuf>,
+    /// Mount the storage URI at a path of the namespace; may be repeated. Without any, / is a local folder inside DIR
+    #[arg(long, value_name = "/PATH=URI")]
+    pub mount: Vec<String>,
+    /// RPC port of the first master
+    #[arg(long, default_value_t = 9200, value_parser = clap::value_parser!(u16).range(1024..=65400))]
+    pub port_base: u16,
+    /// Mount nothing
+    #[arg(long)]
+    pub no_fuse: bool,
+}
+
+/// Flags of `goosefs master`.
+#[derive(Args, Debug)]
+pub struct MasterArgs {
+    /// Which of the configured addresses is ours, from 0
+    #[arg(long, default_value_t = 0)]
+    pub id: u32,
+}
+
+/// Flags of `goosefs fuse`.
+#[derive(Args, Debug)]
+pub struct FuseArgs {
+    /// An empty directory; goosefs.fuse.mount.point by default
+    pub mount_point: Option<PathBuf>,
+}
+
+/// `goosefs fs …`
+#[derive(Subcommand, Debug)]
+pub enum FsCommand {
+    /// Print a file
+    Cat {
+        /// Path of a file
+        path: String,
+    },
+    /// Copy a local file or directory into the namespace
+    #[command(name = "copyFromLocal")]
+    CopyFromLocal(CopyFromLocalArgs),
+    /// Copy a file or directory out of the namespace
+    #[command(name = "copyToLocal")]
+    CopyToLocal(CopyToLocalArgs),
+    /// Drop what is cached of a file or directory; the files stay
+    Free {
+        /// Free pinned files too
+        #[arg(short)]
+        force: bool,
+        /// Path
+        path: String,
+    },
+    /// Print the host of the leading master
+    Leader,
+    /// Cache a file or directory
+    Load {
+        /// Take the copy on this machine's worker
+        #[arg(long)]
+        local: bool,
+        /// Path
+        path: String,
+    },
+    /// Print which workers hold blocks of a file
+    Location {
+        /// Path of a file
+        path: String,
+    },
+    /// List files
+    Ls(LsArgs),
+    /// Print the leading master and all masters
+    #[command(name = "masterInfo")]
+    MasterInfo,
+    /// Make directories and their missing parents
+    Mkdir {
+        /// Paths
+        #[arg(required = true)]
+        paths: Vec<String>,
+    },
+    /// Mount a storage, or list what is mounted
+    Mount(MountArgs),
+    /// Rename a file or directory
+    Mv {
+        /// From
+        source: String,
+        /// To, which must not exist
+        destination: String,
+    },
+    /// Remove files
+    Rm(RmArgs),
+    /// Print everything about a file or directory
+    Stat {
+        /// Print this instead: %b blocks, %g group, %N name, %u owner, %y time of change, %Y the same in ms, %z size
+        #[arg(short, value_name = "FORMAT")]
+        format: Option<String>,
+        /// Path
+        path: String,
+    },
+    /// Unmount a storage; its files stay there
+    Unmount {
+        /// Path of the mount
+        path: String,
+    },
+}
+
+/// Flags of `goosefs fs ls`.
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+pub struct LsArgs {
+    /// List directories themselves, not what is in them
+    #[arg(short)]
+    pub directory: bool,
+    /// Load metadata from the storage again
+    #[arg(short)]
+    pub force: bool,
+    /// List pinned files only
+    #[arg(short)]
+    pub pinned: bool,
+    /// List what is below, too
+    #[arg(short = 'R')]
+    pub recursive: bool,
+    /// Sizes for people
+    #[arg(short = 'h')]
+    pub human: bool,
+    /// creationTime, inMemoryPercentage, lastAccessTime, lastModificationTime, name, path or size
+    #[arg(long, value_name = "OPTION", default_value = "name")]
+    pub sort: String,
+    /// Time to print: createdTime, lastAccessTime or lastModificationTime
+    #[arg(long, value_name = "OPTION", default_value = "lastModificationTime")]
+    pub timestamp: String,
+    /// Reverse the order
+    #[arg(short)]
+    pub reverse: bool,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    pub help: Option<bool>,
+    /// Paths
+    #[arg(required = true)]
+    pub paths: Vec<String>,
+}
+
+/// Flags of `goosefs fs copyFromLocal`.
+#[derive(Args, Debug)]
+pub struct CopyFromLocalArgs {
+    /// Files at a time
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub thread: u16,
+    /// Accepted for old scripts; the size is ours to choose
+    #[arg(long, value_name = "SIZE", hide = true)]
+    pub buffersize: Option<String>,
+    /// Local file or directory
+    pub source: PathBuf,
+    /// Path in the namespace; a directory takes the source into itself
+    pub destination: String,
+}
+
+/// Flags of `goosefs fs copyToLocal`.
+#[derive(Args, Debug)]
+pub struct CopyToLocalArgs {
+    /// Accepted for old scripts; the size is ours to choose
+    #[arg(long, value_name = "SIZE", hide = true)]
+    pub buffersize: Option<String>,
+    /// Path in the namespace
+    pub source: String,
+    /// Local file or directory; a directory takes the source into itself
+    pub destination: PathBuf,
+}
+
+/// Flags of `goosefs fs mount`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  goosefs fs mount\n  goosefs fs mount --readonly /hbase https://mirrors.example.org/apache/hbase/stable/"
+)]
+pub struct MountArgs {
+    /// Take no writes below it
+    #[arg(long)]
+    pub readonly: bool,
+    /// Any user may use it
+    #[arg(long)]
+    pub shared: bool,
+    /// An option of the storage; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub option: Vec<String>,
+    /// Where to mount
+    pub path: Option<String>,
+    /// What: a local path, file://, http:// or https://
+    #[arg(requires = "path")]
+    pub ufs: Option<String>,
+}
+
+/// Flags of `goosefs fs rm`.
+#[derive(Args, Debug)]
+pub struct RmArgs {
+    /// Remove directories with what they hold
+    #[arg(short = 'R', short_alias = 'r')]
+    pub recursive: bool,
+    /// Do not compare with the storage first (accepted; nothing is compared)
+    #[arg(short = 'U')]
+    pub unchecked: bool,
+    /// Leave the files in the storage
+    #[arg(long = "goosefsOnly", alias = "alluxioOnly")]
+    pub goosefs_only: bool,
+    /// Paths
+    #[arg(required = true)]
+    pub paths: Vec<String>,
+}
+
+/// `goosefs fsadmin …`
+#[derive(Subcommand, Debug)]
+pub enum FsadminCommand {
+    /// Report on the cluster
+    Report(ReportArgs),
+}
+
+/// Flags of `goosefs fsadmin report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// What to report
+    #[command(subcommand)]
+    pub category: Option<ReportCategory>,
+}
+
+/// What to report.
+#[derive(Subcommand, Debug)]
+pub enum ReportCategory {
+    /// The cluster in short
+    Summary,
+    /// Room on workers
+    Capacity {
+        /// Workers that are heard of only
+        #[arg(long, alias = "live")]
+        live: bool,
+        /// Workers that were lost only
+        #[arg(long, conflicts_with = "live")]
+        lost: bool,
+        /// These workers only
+        #[arg(long, value_delimiter = ',', conflicts_with_all = ["live", "lost"])]
+        workers: Vec<String>,
+    },
+    /// What is mounted
+    Ufs,
+}
+
+/// Flags of `goosefs getConf`.
+#[derive(Args, Debug)]
+pub struct GetConfArgs {
+    /// Ask the configuration of the masters; they and their clients read the same properties here
+    #[arg(long)]
+    pub master: bool,
+    /// Say where each value comes from
+    #[arg(long)]
+    pub source: bool,
+    /// Print a size in B, KB, MB, GB, TB, or a time in MS, S, M, H, D
+    #[arg(long)]
+    pub unit: Option<String>,
+    /// A property; all of them by default
+    pub key: Option<String>,
+}
+
+/// Reads the command line; ends the process with help or a message when it is not one.
+#[must_use]
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Cli {
+    let matches = Cli::command().get_matches_from(args.into_iter().map(old_long_flag));
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// GooseFS writes some long flags with one dash.
+fn old_long_flag(arg: OsString) -> OsString {
+    match arg.to_str() {
+        Some("-live") => "--live".into(),
+        Some("-lost") => "--lost".into(),
+        Some("-workers") => "--workers".into(),
+        _ => arg,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).unwrap()
+    }
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn properties_stand_before_or_after_the_subcommand() {
+        for line in [
+            "goosefs -Da=1 -Db=2 fs ls /",
+            "goosefs fs -Da=1 -Db=2 ls /",
+            "goosefs fs ls -Da=1 -Db=2 /",
+            "goosefs fs ls / -Da=1 -Db=2",
+        ] {
+            assert_eq!(parsed(line).define, ["a=1", "b=2"], "{line}");
+        }
+    }
+
+    #[test]
+    fn ls_takes_h_for_human_sizes() {
+        let Command::Fs(FsCommand::Ls(args)) = parsed("goosefs fs ls -R -h /x").command else { panic!() };
+        assert!(args.recursive && args.human);
+    }
+}

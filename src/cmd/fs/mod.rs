@@ -1,0 +1,44 @@
+//! `goosefs fs …`: one file for each command, which owns the text it prints.
+
+mod cat;
+mod copy_from_local;
+mod copy_to_local;
+mod free;
+mod leader;
+mod load;
+mod location;
+mod ls;
+mod master_info;
+mod mkdir;
+mod mount;
+mod mv;
+mod rm;
+mod stat;
+mod tree;
+mod unmount;
+
+pub(super) use mount::table as mount_table;
+
+use super::connection;
+use crate::cli::FsCommand;
+use std::process::ExitCode;
+
+pub(super) fn run(command: FsCommand, define: Vec<String>) -> ExitCode {
+    connection::run(define, async |client| match command {
+        FsCommand::Cat { path } => cat::run(client, &path).await,
+        FsCommand::CopyFromLocal(args) => copy_from_local::run(client, &args).await,
+        FsCommand::CopyToLocal(args) => copy_to_local::run(client, &args).await,
+        FsCommand::Free { force, path } => free::run(client, &path, force).await,
+        FsCommand::Leader => leader::run(client).await,
+        FsCommand::Load { local: _, path } => load::run(client, &path).await,
+        FsCommand::Location { path } => location::run(client, &path).await,
+        FsCommand::Ls(args) => ls::run(client, &args).await,
+        FsCommand::MasterInfo => master_info::run(client).await,
+        FsCommand::Mkdir { paths } => mkdir::run(client, &paths).await,
+        FsCommand::Mount(args) => mount::run(client, &args).await,
+        FsCommand::Mv { source, destination } => mv::run(client, &source, &destination).await,
+        FsCommand::Rm(args) => rm::run(client, &args).await,
+        FsCommand::Stat { format, path } => stat::run(client, &path, format.as_deref()).await,
+        FsCommand::Unmount { path } => unmount::run(client, &path).await,
+    })
+}
