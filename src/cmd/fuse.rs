@@ -1,9 +1,76 @@
 //! `goosefs fuse`.
 
+use super::process::{self, Role};
 use crate::cli::FuseArgs;
+use goosefs_client::Client;
+use goosefs_core::config::{Properties, keys};
+use goosefs_core::metrics::Metrics;
+use goosefs_core::{Code, Error, Result};
+use goosefs_fuse::cluster::Cluster;
+use goosefs_fuse::{Config, Deps, Running};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Fuse {
+    client: Client,
+    running: Running,
+}
 
 pub(super) fn run(args: FuseArgs, define: Vec<String>) -> ExitCode {
-    eprintln!("goosefs fuse: not built in yet ({:?} {define:?})", args.mount_point);
-    ExitCode::FAILURE
+    process::run("FUSE", define, web, async |properties: Properties| {
+        start(&properties, args.mount_point).await
+    })
+}
+
+async fn start(properties: &Properties, mount_point: Option<PathBuf>) -> Result<Fuse> {
+    let mount_point = match (mount_point, properties.text(&keys::FUSE_MOUNT_POINT)) {
+        (Some(path), _) => path,
+        (None, "") => {
+            return Err(Error::new(Code::InvalidArgument, "where to mount is missing")
+                .hint("give a directory: goosefs fuse /mnt/goosefs"));
+        }
+        (None, path) => PathBuf::from(path),
+    };
+    let config = Config::from_properties(properties, &mount_point)?;
+    let metrics = Metrics::new();
+    let cluster = Cluster::new(goosefs_client::Config::from_properties(properties)?, &metrics);
+    let client = cluster.client().clone();
+    client.ready().await?;
+    let deps = Deps { metrics, ..Deps::new(Arc::new(cluster)) };
+    Ok(Fuse { client, running: goosefs_fuse::start(config, deps).await? })
+}
+
+fn web(properties: &Properties) -> Result<Option<String>> {
+    let port: u16 = properties.number(&keys::FUSE_WEB_PORT)?;
+    Ok((port != 0).then(|| format!("127.0.0.1:{port}")))
+}
+
+impl Role for Fuse {
+    fn name(&self) -> String {
+        "fuse".to_owned()
+    }
+
+    fn place(&self) -> String {
+        format!("mounted at {}", self.running.mount_point().display())
+    }
+
+    fn metrics(&self) -> Metrics {
+        self.running.metrics().clone()
+    }
+
+    async fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn shutdown(&self, grace: Duration) {
+        self.running.shutdown(grace).await;
+        self.client.shutdown(grace).await;
+    }
+
+    async fn join(&self) -> Result<()> {
+        self.running.join().await;
+        Ok(())
+    }
 }

@@ -44,7 +44,6 @@ impl Role for Worker {
     }
 
     async fn join(&self) -> Result<()> {
-        self.0.join().await;
-        Ok(())
+        self.0.join().await
     }
 }

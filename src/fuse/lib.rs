@@ -20,6 +20,7 @@ pub mod mountinfo;
 mod ops;
 pub mod owner;
 mod preflight;
+mod properties;
 mod session;
 mod start;
 #[cfg(any(test, feature = "testing"))]

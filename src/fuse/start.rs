@@ -29,13 +29,15 @@ pub struct Deps {
     pub backend: Arc<dyn Backend>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Where counters are registered; the backend's may be there already.
+    pub metrics: Metrics,
 }
 
 impl Deps {
     /// A cluster, by the machine's clock.
     #[must_use]
     pub fn new(backend: Arc<dyn Backend>) -> Deps {
-        Deps { backend, clock: SystemClock::shared() }
+        Deps { backend, clock: SystemClock::shared(), metrics: Metrics::new() }
     }
 }
 
@@ -121,7 +123,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running> {
         tracing::warn!("not root: cached files are read through the daemon; everything else works");
     }
     let tasks = Tasks::new("fuse");
-    let metrics = Metrics::new();
+    let metrics = deps.metrics;
     let counters = FuseMetrics::new(&metrics);
     let device: Arc<Device> = Arc::default();
     let fs =

@@ -54,6 +54,8 @@ pub(super) async fn workers(master: Arc<Master>, _: WorkersRequest) -> Result<Wo
         live: worker.live && !worker.leaving,
         capacity: worker.capacity(),
         used: worker.used(),
+        silent_ms: u64::try_from(master.workers.silent_for(worker.id).as_millis()).unwrap_or(u64::MAX),
+        tiers: worker.tiers,
         address: Some(worker.address),
     };
     Ok(WorkersResponse { workers: master.workers.all().into_iter().map(entry).collect(), generation })
