@@ -31,7 +31,6 @@ mod master;
 mod metrics;
 mod mounts;
 pub mod namespace;
-mod properties;
 mod service;
 mod start;
 mod upkeep;
