@@ -13,7 +13,7 @@ use goosefs_core::proto::internal::{
     WorkersResponse,
 };
 use goosefs_core::proto::journal::{CommitBlock, entry::Command};
-use goosefs_core::raft::ClusterMark;
+use goosefs_core::rpc::frame::check_cluster;
 use goosefs_core::{Code, Error};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,8 @@ pub(super) async fn heartbeat(master: Arc<Master>, request: HeartbeatRequest) ->
     if request.worker == 0 || request.worker > i64::MAX as u64 {
         return Err(Error::new(Code::InvalidArgument, format!("{} is no worker id", request.worker)));
     }
-    refuse_other_cluster(&master, &request)?;
+    let ours = master.journal.node().mark().map(Into::into);
+    check_cluster(ours.as_ref(), request.cluster.as_ref())?;
     let (worker, dropped_after) = (WorkerId(request.worker), request.dropped_after);
     master.workers.heartbeat(request);
     if master.journal.leads()
@@ -78,25 +79,13 @@ pub(super) async fn heartbeat(master: Arc<Master>, request: HeartbeatRequest) ->
     let dropped = master.journal.state().dropped_since(dropped_after, MOST_DROPS);
     let leader = master.journal.node().status().borrow().leader.clone();
     Ok(HeartbeatResponse {
-        cluster: master.journal.node().mark().map(Into::into),
+        cluster: ours,
         leader: leader.map(|leader| leader.rpc).unwrap_or_default(),
         dropped_contents: dropped.items,
         interval_ms: u32::try_from(master.config.heartbeat.as_millis()).unwrap_or(u32::MAX),
         dropped_up_to: dropped.up_to,
         dropped_overrun: dropped.overrun,
     })
-}
-
-fn refuse_other_cluster(master: &Master, request: &HeartbeatRequest) -> Result<()> {
-    let ours = master.journal.node().mark();
-    let theirs = ClusterMark::from_wire(request.cluster.as_ref());
-    match (ours, theirs) {
-        (Some(ours), Some(theirs)) if ours != theirs => Err(Error::new(
-            Code::WrongCluster,
-            format!("worker {} belongs to another cluster or epoch than {}", request.worker, ours.id),
-        )),
-        _ => Ok(()),
-    }
 }
 
 pub(super) async fn commit_block(master: Arc<Master>, request: CommitBlockRequest) -> Result<Empty> {

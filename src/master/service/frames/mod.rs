@@ -15,8 +15,7 @@ use crate::master::Master;
 use async_trait::async_trait;
 use goosefs_core::proto::internal::{Caller, HelloRequest, HelloResponse};
 use goosefs_core::proto::method;
-use goosefs_core::raft::ClusterMark;
-use goosefs_core::rpc::frame::{Call, FrameService, Peer};
+use goosefs_core::rpc::frame::{Call, FrameService, Peer, check_cluster};
 use goosefs_core::{Code, Error, Result};
 use std::future::Future;
 use std::sync::Arc;
@@ -58,18 +57,7 @@ impl FrameService for Frames {
     fn hello(&self, _: &Peer, request: &HelloRequest) -> Result<HelloResponse> {
         let node = self.master.journal.node();
         let ours = node.mark();
-        let theirs = ClusterMark::from_wire(request.cluster.as_ref());
-        if let (Some(ours), Some(theirs)) = (ours, theirs)
-            && ours != theirs
-        {
-            return Err(Error::new(
-                Code::WrongCluster,
-                format!(
-                    "this is cluster {} epoch {}, the {} belongs to {} epoch {}",
-                    ours.id, ours.epoch, request.role, theirs.id, theirs.epoch
-                ),
-            ));
-        }
+        check_cluster(ours.map(Into::into).as_ref(), request.cluster.as_ref())?;
         Ok(HelloResponse { version: 1, cluster: ours.map(Into::into), worker: 0, node: node.node_id().0 })
     }
 

@@ -1,1 +1,0 @@
-//! Whole masters in one process.

@@ -1,0 +1,164 @@
+//! The framed service of one master.
+
+use super::cluster::{Cluster, caller};
+use goosefs_core::proto::internal::{
+    AttrResponse, ChangesRequest, ChangesResponse, ClusterRequest, ClusterResponse, CreateRequest, Empty,
+    GetAttrRequest, LookupRequest, MakeDirRequest, MountsRequest, MountsResponse, NodeKind, ReadDirRequest,
+    ReadDirResponse, RemoveRequest, RenameRequest, SessionOp, SymlinkRequest, WriteType,
+};
+use goosefs_core::proto::method;
+use goosefs_core::rpc::masters::Masters;
+use goosefs_core::{Code, Result};
+use std::fs;
+
+fn tree(root: &std::path::Path) {
+    fs::create_dir_all(root.join("a/b")).unwrap();
+    fs::write(root.join("a/one"), b"1").unwrap();
+    fs::write(root.join("a/two"), b"22").unwrap();
+    fs::write(root.join("top"), b"top").unwrap();
+}
+
+async fn lookup(client: &Masters, parent: u64, name: &str) -> Result<AttrResponse> {
+    let request = LookupRequest { parent, name: name.to_owned(), caller: Some(caller()) };
+    client.call(method::LOOKUP, &request).await
+}
+
+async fn names(client: &Masters, directory: u64) -> Vec<String> {
+    let request = ReadDirRequest { directory, after: String::new(), limit: 0 };
+    let listed: ReadDirResponse = client.call(method::READ_DIR, &request).await.unwrap();
+    listed.entries.into_iter().map(|entry| entry.name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_in_the_under_storage_is_found_by_name() {
+    let cluster = Cluster::start(1, tree).await;
+    let client = cluster.client();
+    let a = lookup(&client, 0, "a").await.unwrap().attr.unwrap();
+    assert_eq!(a.kind(), NodeKind::Directory);
+    let two = lookup(&client, a.inode, "two").await.unwrap().attr.unwrap();
+    assert_eq!((two.kind(), two.length), (NodeKind::File, 2));
+    assert_eq!(names(&client, 0).await, ["a", "top"]);
+    assert_eq!(names(&client, a.inode).await, ["b", "one", "two"]);
+    assert_eq!(lookup(&client, a.inode, "three").await.unwrap_err().code, Code::NotFound);
+    assert_eq!(cluster.stat("/a/b").await.unwrap().kind(), NodeKind::Directory);
+    let by_content: AttrResponse =
+        client.call(method::GET_ATTR, &GetAttrRequest { node: two.content }).await.unwrap();
+    assert_eq!(by_content.attr.unwrap().inode, two.inode);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn directories_are_made_moved_and_removed_in_the_under_storage_too() {
+    let cluster = Cluster::start(1, tree).await;
+    let client = cluster.client();
+    let request = MakeDirRequest {
+        op: cluster.op(&client).await,
+        caller: Some(caller()),
+        parent: 0,
+        name: "new".to_owned(),
+        mode: 0o750,
+    };
+    let made: AttrResponse = client.call(method::MAKE_DIR, &request).await.unwrap();
+    let made = made.attr.unwrap();
+    assert_eq!((made.mode & 0o777, made.owner.as_str()), (0o750, "ann"));
+    assert!(cluster.ufs().join("new").is_dir());
+
+    let request = RenameRequest {
+        op: cluster.op(&client).await,
+        caller: Some(caller()),
+        parent: 0,
+        name: "new".to_owned(),
+        new_parent: lookup(&client, 0, "a").await.unwrap().attr.unwrap().inode,
+        new_name: "moved".to_owned(),
+        no_replace: false,
+    };
+    let moved: AttrResponse = client.call(method::RENAME, &request).await.unwrap();
+    assert_eq!(moved.attr.unwrap().inode, made.inode);
+    assert!(cluster.ufs().join("a/moved").is_dir() && !cluster.ufs().join("new").exists());
+
+    let a = cluster.stat("/a").await.unwrap().inode;
+    let remove = async |parent, name: &str, expect: NodeKind| -> Result<Empty> {
+        let request = RemoveRequest {
+            op: cluster.op(&client).await,
+            caller: Some(caller()),
+            parent,
+            name: name.to_owned(),
+            expect: expect as i32,
+        };
+        client.call(method::REMOVE, &request).await
+    };
+    assert_eq!(remove(0, "a", NodeKind::Directory).await.unwrap_err().code, Code::NotEmpty);
+    assert_eq!(remove(a, "one", NodeKind::Directory).await.unwrap_err().code, Code::NotDirectory);
+    remove(a, "moved", NodeKind::Directory).await.unwrap();
+    remove(a, "one", NodeKind::File).await.unwrap();
+    assert!(!cluster.ufs().join("a/moved").exists() && !cluster.ufs().join("a/one").exists());
+    assert_eq!(names(&client, a).await, ["b", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_made_again_gets_its_first_answer() {
+    let cluster = Cluster::start(1, tree).await;
+    let client = cluster.client();
+    let request = CreateRequest {
+        op: cluster.op(&client).await,
+        caller: Some(caller()),
+        parent: 0,
+        name: "file".to_owned(),
+        mode: 0o600,
+        block_size: 1 << 20,
+        write_type: WriteType::MustCache as i32,
+    };
+    let first: AttrResponse = client.call(method::CREATE, &request).await.unwrap();
+    let again: AttrResponse = client.call(method::CREATE, &request).await.unwrap();
+    assert_eq!(first, again);
+    let other = CreateRequest { op: cluster.op(&client).await, ..request.clone() };
+    let refused: Result<AttrResponse> = client.call(method::CREATE, &other).await;
+    assert_eq!(refused.unwrap_err().code, Code::AlreadyExists);
+    let taken = CreateRequest { op: cluster.op(&client).await, name: "top".to_owned(), ..request.clone() };
+    let refused: Result<AttrResponse> = client.call(method::CREATE, &taken).await;
+    assert_eq!(refused.unwrap_err().code, Code::AlreadyExists, "the under-storage has that name");
+    let stranger = CreateRequest {
+        op: Some(SessionOp { session: 12345, sequence: 1, acknowledged: 0 }),
+        name: "other".to_owned(),
+        ..request
+    };
+    let refused: Result<AttrResponse> = client.call(method::CREATE, &stranger).await;
+    assert_eq!(refused.unwrap_err().code, Code::Unauthenticated, "clients open a session on this answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_for_changes_ends_with_the_change() {
+    let cluster = Cluster::start(1, tree).await;
+    let client = cluster.client();
+    let request = ChangesRequest { after: 0, wait_ms: 0 };
+    let now: ChangesResponse = client.call(method::CHANGES, &request).await.unwrap();
+    let request = ChangesRequest { after: now.last, wait_ms: 30_000 };
+    let poll = client.call::<_, ChangesResponse>(method::CHANGES, &request);
+    let change = async {
+        let request = SymlinkRequest {
+            op: cluster.op(&client).await,
+            caller: Some(caller()),
+            parent: 0,
+            name: "link".to_owned(),
+            target: "a/two".to_owned(),
+        };
+        client.call::<_, AttrResponse>(method::SYMLINK, &request).await
+    };
+    let (polled, changed) = tokio::join!(poll, change);
+    changed.unwrap();
+    let polled = polled.unwrap();
+    assert!(!polled.overrun && polled.last > now.last);
+    assert_eq!(polled.changes[0].name, "link");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_describes_itself() {
+    let cluster = Cluster::start(1, tree).await;
+    let client = cluster.client();
+    let said: ClusterResponse = client.call(method::CLUSTER, &ClusterRequest {}).await.unwrap();
+    assert_eq!(said.masters.len(), 1);
+    assert!(said.masters[0].leader && said.masters[0].self_ && said.serving);
+    assert_eq!(said.masters[0].rpc, cluster.rpc(0));
+    let mounts: MountsResponse = client.call(method::MOUNTS, &MountsRequest {}).await.unwrap();
+    assert_eq!(mounts.mounts.len(), 1);
+    assert_eq!(mounts.mounts[0].ufs, cluster.ufs().display().to_string());
+}

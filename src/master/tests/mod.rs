@@ -1,0 +1,4 @@
+//! Whole masters in one process, with real Raft, real ports and a local under-storage.
+
+mod cluster;
+mod frames;
