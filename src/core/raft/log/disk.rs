@@ -181,11 +181,13 @@ impl Disk {
         Ok(())
     }
 
-    /// Entries `begin..end`, fewer when they would exceed `max_bytes`, at least one.
+    /// Entries `begin..end` without those before the first that is there, fewer when they would exceed `max_bytes`, at
+    /// least one.
     ///
     /// # Errors
-    /// `NotFound` when entries have been purged meanwhile, I/O errors.
+    /// `NotFound` when entries were purged meanwhile, I/O errors.
     pub(super) fn read(&self, begin: u64, end: u64, max_bytes: Option<usize>) -> io::Result<Vec<Entry>> {
+        let begin = begin.max(self.engine.first_index(REGION).unwrap_or(end));
         let mut raw = Vec::new();
         self.engine.fetch_entries_to::<Raw>(REGION, begin, end, max_bytes, &mut raw).map_err(other)?;
         raw.into_iter().map(from_raw).collect()

@@ -134,7 +134,7 @@ impl LogStore {
 
     /// Entries `begin..end` as far as the log has them, at least one and then up to `max_bytes`.
     async fn read(&self, begin: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
-        let (disk, begin, from_disk, end) = {
+        let (disk, purged, begin, from_disk, end) = {
             let state = self.shared.state.read();
             let begin = begin.max(state.purged.map_or(0, |id| id.index + 1));
             let end = end.min(state.last.map_or(0, |id| id.index + 1));
@@ -146,14 +146,14 @@ impl LogStore {
                 return Ok(state.window.range(begin, end, max_bytes));
             }
             let disk = state.disk.clone().ok_or_else(|| io::Error::other("the Raft log is closed"))?;
-            (disk, begin, end.min(first), end)
+            (disk, state.purged, begin, end.min(first), end)
         };
         let limit = (max_bytes != usize::MAX).then_some(max_bytes);
         let read = tokio::task::spawn_blocking(move || disk.read(begin, from_disk, limit));
         let mut entries = match read.await.map_err(io::Error::other)? {
             Ok(entries) => entries,
             // Purged while we were reading: from there on it is as if it had been before.
-            Err(e) if e.kind() == io::ErrorKind::NotFound && self.purged_up_to() >= begin => {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.shared.state.read().purged > purged => {
                 return Box::pin(self.read(begin, end, max_bytes)).await;
             }
             Err(e) => return Err(e),
@@ -162,10 +162,6 @@ impl LogStore {
             entries.extend(Box::pin(self.read(from_disk, end, max_bytes)).await?);
         }
         Ok(entries)
-    }
-
-    fn purged_up_to(&self) -> u64 {
-        self.shared.state.read().purged.map_or(0, |id| id.index)
     }
 }
 
@@ -269,12 +265,18 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
-        {
+        let last = {
             let mut state = self.shared.state.write();
-            state.window.truncate_after(last_log_id.map(|id| id.index));
-            state.last = last_log_id;
-        }
-        self.wait(|done| Job::Truncate(last_log_id, done)).await
+            let index = |id: Option<LogId>| id.map(|id| id.index);
+            if index(last_log_id) >= index(state.last) {
+                return Ok(());
+            }
+            state.last = last_log_id.max(state.purged);
+            let last = state.last;
+            state.window.truncate_after(index(last));
+            last
+        };
+        self.wait(|done| Job::Truncate(last, done)).await
     }
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {

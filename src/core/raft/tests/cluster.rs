@@ -107,6 +107,13 @@ impl Cluster {
         self.node(slot).status().borrow().clone()
     }
 
+    /// The number that a metric shows.
+    pub(super) fn metric(&self, slot: usize, name: &str) -> u64 {
+        let text = self.member(slot).metrics.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no metric {name} in\n{text}")).parse().unwrap()
+    }
+
     /// The slots that run.
     pub(super) fn running(&self) -> Vec<usize> {
         (0..self.members.len()).filter(|slot| self.members[*slot].is_some()).collect()

@@ -19,19 +19,12 @@ async fn write(cluster: &Cluster, range: std::ops::Range<usize>) {
     }
 }
 
-/// The number that a metric shows.
-fn metric(cluster: &Cluster, slot: usize, name: &str) -> u64 {
-    let text = cluster.member(slot).metrics.text();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no metric {name} in\n{text}")).parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn masters_start_from_their_snapshots_and_the_rest_of_the_log() {
     let mut cluster = Cluster::started(3, often).await;
     write(&cluster, 0..350).await;
     for slot in 0..3 {
-        wait_until("a snapshot", || metric(&cluster, slot, "goosefs_raft_snapshots_taken_total") >= 2).await;
+        wait_until("a snapshot", || cluster.metric(slot, "goosefs_raft_snapshots_taken_total") >= 2).await;
         assert_eq!(std::fs::read_dir(cluster.dir(slot).join("snapshot")).unwrap().count(), 1);
     }
     for slot in 0..3 {
@@ -56,7 +49,7 @@ async fn a_master_that_is_too_late_gets_a_snapshot_in_portions() {
     write(&cluster, 10..900).await;
     cluster.start(late).await.unwrap();
     assert_eq!(cluster.agreed().await, numbers(0..900));
-    assert!(metric(&cluster, late, "goosefs_raft_snapshots_installed_total") >= 1);
+    assert!(cluster.metric(late, "goosefs_raft_snapshots_installed_total") >= 1);
     // It goes on from what it was given.
     write(&cluster, 900..910).await;
     cluster.kill(late).await;
