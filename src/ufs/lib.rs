@@ -12,6 +12,7 @@ pub mod suite;
 pub mod testing;
 mod uri;
 mod web;
+pub mod wrap;
 
 pub use entry::{Attributes, Capabilities, Entry, Space, same_version};
 

@@ -126,9 +126,8 @@ impl Ufs for LocalUfs {
             let root = place.existing("")?;
             let stats = nix::sys::statvfs::statvfs(&root)
                 .map_err(|e| Error::io(format!("ask for the room at {}", root.display()), e.into()))?;
-            let block = u64::from(stats.fragment_size());
-            let capacity = u64::from(stats.blocks()).saturating_mul(block);
-            let free = u64::from(stats.blocks_free()).saturating_mul(block);
+            let capacity = stats.blocks().saturating_mul(stats.fragment_size());
+            let free = stats.blocks_free().saturating_mul(stats.fragment_size());
             Ok(Space { capacity: Some(capacity), used: Some(capacity.saturating_sub(free)) })
         })
         .await

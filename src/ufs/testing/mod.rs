@@ -2,9 +2,11 @@
 //!
 //! Behind the feature `testing`; nothing of it is in the product.
 
+mod scripted;
 mod serving;
 mod tree;
 
+pub use scripted::{Answer, Request, Scripted};
 pub use serving::{Page, Serving, ServingBuilder};
 pub(crate) use tree::pattern;
 pub use tree::{Tree, awkward_names};

@@ -4,14 +4,15 @@ use super::address;
 use super::options::Options;
 use super::tls;
 use super::version::text;
+use crate::wrap::Backoff;
 use goosefs_core::{Code, Error, Result};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode};
 use std::time::Duration;
 use url::Url;
 
-/// The first pause before a request is sent again; it doubles up to [`LONGEST_PAUSE`].
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The first pause before something is sent again; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// How many redirects are followed for one request.
@@ -56,26 +57,30 @@ impl Client {
         &self.options
     }
 
+    /// The pauses between tries of one request or transfer.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.options.retries, FIRST_PAUSE, LONGEST_PAUSE)
+    }
+
     /// Sends an idempotent request and gives back the answer's head, whatever its status, but for those that may pass
     /// (429, 500, 502, 503, 504): these and failures of the connection are tried again with growing pauses.
     ///
     /// Errors: `DeadlineExceeded` when the last try took too long, else `Ufs`.
     pub(super) async fn send(&self, method: &Method, url: &Url, headers: &HeaderMap) -> Result<Response> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..self.options.retries {
-            let wait = match self.attempt(method, url, headers).await {
-                Ok(answer) if may_pass(answer.status()) => asked_pause(answer.headers()).unwrap_or(pause),
-                Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    tracing::debug!(%error, "request to a web server failed and is sent again");
-                    pause
+        let mut backoff = self.backoff();
+        loop {
+            let (error, asked) = match self.attempt(method, url, headers).await {
+                Ok(answer) if may_pass(answer.status()) => {
+                    (unexpected(method, url, answer.status()), asked_pause(answer.headers()))
                 }
+                Ok(answer) => return Ok(answer),
+                Err(error) => (error, None),
             };
-            tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tracing::debug!(%error, "request to a web server failed and may be sent again");
+            if !backoff.pause(asked).await {
+                return Err(error);
+            }
         }
-        let answer = self.attempt(method, url, headers).await?;
-        if may_pass(answer.status()) { Err(unexpected(method, url, answer.status())) } else { Ok(answer) }
     }
 
     /// As [`Client::send`], and follows redirects that stay below the mount; says where the answer came from.
@@ -163,8 +168,8 @@ fn may_pass(status: StatusCode) -> bool {
     )
 }
 
-/// The pause that the server asks for, as far as we are willing to wait.
+/// The pause that the server asks for.
 fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
     let seconds = text(headers, RETRY_AFTER)?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+    Some(Duration::from_secs(seconds))
 }

@@ -2,7 +2,7 @@
 //! and its times are cut to minutes.
 
 use super::address::{As, url_of};
-use super::client::{Client, failed, unexpected};
+use super::client::{Client, check_identity, failed, unexpected};
 use super::entry;
 use super::listing::{self, Listed};
 use super::look;
@@ -22,12 +22,7 @@ const LONGEST_PAGE: usize = 64 << 20;
 
 /// The entries of the directory at `path`.
 pub(super) async fn list(client: Arc<Client>, path: &str) -> Result<BoxStream<'static, Result<Entry>>> {
-    let directory = url_of(client.base(), path, As::Directory)?;
-    let (url, answer) = client.send_following(&Method::GET, &directory, &HeaderMap::new()).await?;
-    if answer.status() != StatusCode::OK {
-        return Err(refused(&client, path, &url, answer.status()).await);
-    }
-    let html = page(&client, &url, answer).await?;
+    let (url, html) = page(&client, path).await?;
     let parsed = tokio::task::spawn_blocking({
         let url = url.clone();
         move || listing::parse(&url, &html)
@@ -59,13 +54,44 @@ async fn refused(client: &Client, path: &str, url: &Url, status: StatusCode) -> 
     }
 }
 
-async fn page(client: &Client, url: &Url, mut answer: Response) -> Result<String> {
-    let kind = text(answer.headers(), CONTENT_TYPE).unwrap_or_default();
-    if !kind.to_ascii_lowercase().contains("html") {
-        let message = format!("{url} answers with \"{kind}\", which is not a directory listing");
-        return Err(Error::new(Code::Ufs, message).hint("an HTML directory listing is needed"));
+/// The directory page of `path` and where it came from. One that breaks off is fetched again.
+async fn page(client: &Client, path: &str) -> Result<(Url, String)> {
+    let directory = url_of(client.base(), path, As::Directory)?;
+    let mut backoff = client.backoff();
+    loop {
+        let (url, answer) = client.send_following(&Method::GET, &directory, &HeaderMap::new()).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(refused(client, path, &url, answer.status()).await);
+        }
+        check_kind(&url, answer.headers())?;
+        match body(client, &url, answer).await {
+            // What is not UTF-8 is within texts, which are not used: names come from links, which are ASCII.
+            Ok(Some(body)) => return Ok((url, String::from_utf8_lossy(&body).into_owned())),
+            Ok(None) => {
+                let message = format!("the directory page {url} is over {} MiB", LONGEST_PAGE >> 20);
+                return Err(Error::new(Code::Ufs, message));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a directory page broke off and may be fetched again");
+                if !backoff.pause(None).await {
+                    return Err(error);
+                }
+            }
+        }
     }
-    super::client::check_identity(url, answer.headers())?;
+}
+
+fn check_kind(url: &Url, headers: &HeaderMap) -> Result<()> {
+    let kind = text(headers, CONTENT_TYPE).unwrap_or_default();
+    if kind.to_ascii_lowercase().contains("html") {
+        return check_identity(url, headers);
+    }
+    let message = format!("{url} answers with \"{kind}\", which is not a directory listing");
+    Err(Error::new(Code::Ufs, message).hint("an HTML directory listing is needed"))
+}
+
+/// The whole body; `None` when it is too long.
+async fn body(client: &Client, url: &Url, mut answer: Response) -> Result<Option<Vec<u8>>> {
     let stall = client.options().stall_timeout;
     let mut body = Vec::new();
     loop {
@@ -73,16 +99,11 @@ async fn page(client: &Client, url: &Url, mut answer: Response) -> Result<String
             Error::new(Code::DeadlineExceeded, format!("GET {url}: nothing came for {stall:?}"))
         })?;
         match chunk.map_err(|cause| failed(&format!("GET {url}"), cause))? {
-            Some(chunk) if body.len() + chunk.len() > LONGEST_PAGE => {
-                let message = format!("the directory page {url} is over {} MiB", LONGEST_PAGE >> 20);
-                return Err(Error::new(Code::Ufs, message));
-            }
+            Some(chunk) if body.len() + chunk.len() > LONGEST_PAGE => return Ok(None),
             Some(chunk) => body.extend_from_slice(&chunk),
-            None => break,
+            None => return Ok(Some(body)),
         }
     }
-    // What is not UTF-8 is within texts, which are not used: names come from links, which are ASCII.
-    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 /// The entry for one name; `None` when the file is not there (removed meanwhile, or a dangling symlink).

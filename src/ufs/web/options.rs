@@ -47,29 +47,34 @@ impl Options {
         let mut read = Options::default();
         for (key, value) in options {
             let Some(name) = key.strip_prefix(PREFIX) else { continue };
-            let known = match name {
-                "connection.timeout" => duration(value).map(|timeout| read.connection_timeout = timeout),
-                "header.timeout" => duration(value).map(|timeout| read.header_timeout = timeout),
-                "stall.timeout" => duration(value).map(|timeout| read.stall_timeout = timeout),
-                "retries" => value.parse().ok().filter(|n| *n <= 20).map(|retries| read.retries = retries),
-                "parallel" => value
-                    .parse()
-                    .ok()
-                    .filter(|n| (1..=256).contains(n))
-                    .map(|parallel| read.parallel = parallel),
-                "tls.ca.file" => Some(read.ca_file = Some(PathBuf::from(value))),
+            let allowed = match name {
+                "connection.timeout" => set(&mut read.connection_timeout, duration(value)),
+                "header.timeout" => set(&mut read.header_timeout, duration(value)),
+                "stall.timeout" => set(&mut read.stall_timeout, duration(value)),
+                "retries" => set(&mut read.retries, value.parse().ok().filter(|n| *n <= 20)),
+                "parallel" => set(&mut read.parallel, value.parse().ok().filter(|n| (1..=256).contains(n))),
+                "tls.ca.file" => set(&mut read.ca_file, Some(Some(PathBuf::from(value)))),
                 _ => {
                     let message = format!("unknown mount option \"{key}\"");
                     return Err(Error::new(Code::InvalidArgument, message).hint(ALLOWED));
                 }
             };
-            if known.is_none() {
+            if !allowed {
                 let message = format!("mount option \"{key}\" cannot be \"{value}\"");
                 return Err(Error::new(Code::InvalidArgument, message).hint(ALLOWED));
             }
         }
         Ok(read)
     }
+}
+
+/// Puts `value` into `field`; false when it could not be read.
+fn set<T>(field: &mut T, value: Option<T>) -> bool {
+    let allowed = value.is_some();
+    if let Some(value) = value {
+        *field = value;
+    }
+    allowed
 }
 
 /// `500ms`, `30s`, `30sec`, `1min`, `2h`; a bare number is milliseconds, as everywhere in GooseFS. Never zero.

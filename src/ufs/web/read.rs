@@ -10,6 +10,7 @@ use super::client::{Client, check_identity, failed, unexpected};
 use super::look;
 use super::version::{Version, content_range, http_date};
 use crate::same_version;
+use crate::wrap::Backoff;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -55,11 +56,11 @@ pub(super) async fn read(
     }
     let body = source.open(&range).await?;
     let reading = Reading {
+        backoff: source.client.backoff(),
         source: Arc::new(source),
         body: Some(body),
         progress_from: range.start,
         rest: range,
-        failures: 0,
         window: FIRST_WINDOW,
         fresh: Held::default(),
         looked_at: Held::default(),
@@ -213,8 +214,8 @@ struct Reading {
     body: Option<Transfer>,
     /// What has not come yet.
     rest: Range<u64>,
-    /// Transfers that broke off since `progress_from`.
-    failures: u32,
+    /// Tries left, as long as nothing comes after `progress_from`.
+    backoff: Backoff,
     progress_from: u64,
     window: usize,
     /// Came since the last look began.
@@ -321,15 +322,10 @@ impl Reading {
     async fn broke_off(&mut self, error: Error) -> Result<()> {
         self.body = None;
         if self.rest.start - self.progress_from >= PROGRESS {
-            self.failures = 0;
+            self.backoff = self.source.client.backoff();
             self.progress_from = self.rest.start;
         }
-        self.failures += 1;
-        if self.failures > self.source.client.options().retries {
-            return Err(error);
-        }
-        tracing::debug!(%error, "transfer from a web server broke off and goes on with a new request");
-        tokio::time::sleep(super::client::FIRST_PAUSE * self.failures).await;
-        Ok(())
+        tracing::debug!(%error, "transfer from a web server broke off and may go on with a new request");
+        if self.backoff.pause(None).await { Ok(()) } else { Err(error) }
     }
 }
