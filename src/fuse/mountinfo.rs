@@ -1,6 +1,7 @@
-//! `/proc/self/mountinfo`, which can be read however dead a mount is.
+//! `/proc/self/mountinfo`, which can be read however dead a mount is, and the way out of one that hangs.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,26 @@ pub struct Mount {
     pub mount_point: PathBuf,
     /// `fuse.goosefs-fuse` for ours.
     pub fstype: String,
+}
+
+/// Where the kernel shows FUSE connections, once fusectl is mounted there.
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
+impl Mount {
+    /// Ends the connection between the kernel and the mount's daemon: every call on the mount fails from now on. Needs
+    /// root; fusectl is mounted first where nobody has done so.
+    ///
+    /// # Errors
+    /// `NotFound` when the connection is gone already, `PermissionDenied`.
+    pub fn abort(&self) -> io::Result<()> {
+        let path = format!("{CONNECTIONS}/{}/abort", self.minor);
+        if at(Path::new(CONNECTIONS)).is_none() {
+            let nothing = None::<&str>;
+            let flags = nix::mount::MsFlags::empty();
+            nix::mount::mount(Some("fusectl"), CONNECTIONS, Some("fusectl"), flags, nothing)?;
+        }
+        std::fs::OpenOptions::new().write(true).open(path)?.write_all(b"1")
+    }
 }
 
 /// The mount that lies on top at `mount_point`, which must be absolute and without symlinks.

@@ -31,6 +31,9 @@ use std::time::SystemTime;
 /// Most bytes of one READ or WRITE.
 const MAX_TRANSFER: u32 = 1 << 20;
 
+/// Most bytes of a name.
+const LONGEST_NAME: usize = 255;
+
 /// Read-ahead and direct requests that the kernel may have under way.
 const MAX_BACKGROUND: u16 = 64;
 
@@ -119,10 +122,18 @@ fn who(request: &Request) -> Who {
     Who { uid: request.uid(), gid: request.gid() }
 }
 
-/// Names are text in this file system; others cannot be there.
+/// Names are text of at most 255 bytes in this file system (the kernel lets longer ones come here); others cannot be
+/// there.
 fn text(name: &OsStr) -> Result<String> {
-    let text = name.to_str().map(str::to_owned);
-    text.ok_or_else(|| Error::new(Code::InvalidPath, format!("{} is not UTF-8", name.display())))
+    if name.len() > LONGEST_NAME {
+        return Err(Error::new(Code::NameTooLong, format!("a name of {} bytes", name.len())));
+    }
+    target(name)
+}
+
+fn target(text: &OsStr) -> Result<String> {
+    let utf8 = text.to_str().map(str::to_owned);
+    utf8.ok_or_else(|| Error::new(Code::InvalidPath, format!("{} is not UTF-8", text.display())))
 }
 
 fn file_attr(stat: &Stat) -> FileAttr {
@@ -301,7 +312,8 @@ impl Filesystem for Ops {
         let work = async move {
             match name {
                 Ok(name) => fs.lookup(who, parent.0, &name).await,
-                Err(error) => Err(Error { code: Code::NotFound, ..error }),
+                Err(error) if error.code == Code::InvalidPath => Err(Error { code: Code::NotFound, ..error }),
+                Err(error) => Err(error),
             }
         };
         self.run(request, "lookup", Signals::Interrupting, work, move |outcome| {
@@ -396,7 +408,7 @@ impl Filesystem for Ops {
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let (fs, answer, who) = (self.fs.clone(), self.fs.clone(), who(request));
-        let (name, target) = (text(name), text(target.as_os_str()));
+        let (name, target) = (text(name), self::target(target.as_os_str()));
         let work = async move { fs.symlink(who, parent.0, &name?, &target?).await };
         self.run(request, "symlink", Signals::Fatal, work, move |outcome| {
             reply_entry(reply, &answer, outcome);

@@ -69,7 +69,7 @@ fn absolute(point: &Path) -> Result<PathBuf> {
 }
 
 async fn clear_dead_mount(point: &Path) -> Result<()> {
-    while let Some(mount) = mountinfo::at(point).filter(|mount| mount.fstype == FSTYPE) {
+    while mountinfo::at(point).is_some_and(|mount| mount.fstype == FSTYPE) {
         let probed = point.to_owned();
         // statfs is never answered from the kernel's memory. A parked mount does not answer at all.
         let probe = tokio::task::spawn_blocking(move || nix::sys::statfs::statfs(&probed).map(drop));
@@ -91,9 +91,8 @@ async fn clear_dead_mount(point: &Path) -> Result<()> {
                     format!("{} has a GooseFS mount that does not answer", point.display()),
                 )
                 .hint(format!(
-                    "end it with `echo 1 > /sys/fs/fuse/connections/{}/abort; umount -l {}`",
-                    mount.minor,
-                    point.display()
+                    "end it with `umount -f {point}; umount -l {point}`",
+                    point = point.display()
                 )));
             }
         }

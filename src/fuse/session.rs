@@ -147,9 +147,8 @@ impl Mounted {
 
     fn abort(&self) {
         let Some(mount) = &self.mount else { return };
-        let path = format!("/sys/fs/fuse/connections/{}/abort", mount.minor);
-        if let Err(error) = std::fs::write(&path, "1") {
-            tracing::debug!(%path, %error, "the connection is gone already, or only root may end it");
+        if let Err(error) = mount.abort() {
+            tracing::debug!(%error, "the connection is gone already, or only root may end it");
         }
     }
 }
