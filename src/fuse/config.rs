@@ -1,8 +1,6 @@
 //! What a FUSE mount is told. Plain data; whoever starts the role fills it in.
 
 use crate::handle::kept::Bounds;
-use goosefs_core::config::{Properties, keys};
-use goosefs_core::{Code, Error, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,59 +55,5 @@ impl Config {
             stacked: false,
             keep: Bounds { count: 4096, bytes: 256 << 20, idle: Duration::from_secs(30) },
         }
-    }
-
-    /// The settings that `properties` name; `mount_point` is what the command line said.
-    ///
-    /// # Errors
-    /// `InvalidArgument` naming the property that cannot be used, or that no mount point was given.
-    pub fn from_properties(properties: &Properties, mount_point: Option<PathBuf>) -> Result<Config> {
-        let mount_point = match mount_point {
-            Some(told) => told,
-            None => PathBuf::from(properties.text(&keys::FUSE_MOUNT_POINT)),
-        };
-        if mount_point.as_os_str().is_empty() {
-            return Err(Error::new(Code::InvalidArgument, "no mount point was given").hint(format!(
-                "name a directory on the command line, or set {}",
-                keys::FUSE_MOUNT_POINT.name
-            )));
-        }
-        let ttl = properties.finite_duration(&keys::FUSE_ATTR_TIMEOUT)?;
-        let root = nix::unistd::Uid::effective().is_root();
-        let allow_other = properties.truth(&keys::FUSE_ALLOW_OTHER)?;
-        Ok(Config {
-            // Without root it needs a line in /etc/fuse.conf, so there the default does not count.
-            allow_other: allow_other && (root || properties.is_set(&keys::FUSE_ALLOW_OTHER)),
-            entry_ttl: ttl,
-            attr_ttl: ttl,
-            deadline: properties.finite_duration(&keys::USER_RETRY_MAX)?,
-            threads: properties.number(&keys::FUSE_THREADS)?,
-            passthrough: properties.truth(&keys::FUSE_PASSTHROUGH)?,
-            ..Config::new(mount_point)
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn properties_become_settings() {
-        let properties = Properties::new()
-            .with(&keys::FUSE_ATTR_TIMEOUT, "3s")
-            .with(&keys::FUSE_PASSTHROUGH, "false")
-            .with(&keys::FUSE_MOUNT_POINT, "/mnt/a");
-        let config = Config::from_properties(&properties, None).expect("settings");
-        assert_eq!(config.mount_point, PathBuf::from("/mnt/a"));
-        assert_eq!((config.attr_ttl, config.passthrough), (Duration::from_secs(3), false));
-        let told = Config::from_properties(&properties, Some("/mnt/b".into())).expect("settings");
-        assert_eq!(told.mount_point, PathBuf::from("/mnt/b"));
-    }
-
-    #[test]
-    fn a_mount_point_is_needed() {
-        let error = Config::from_properties(&Properties::new(), None).expect_err("none given");
-        assert!(error.to_string().contains("mount point"), "{error}");
     }
 }

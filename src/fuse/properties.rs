@@ -12,9 +12,11 @@ impl Config {
     /// `InvalidArgument` naming the property and what it takes.
     pub fn from_properties(properties: &Properties, mount_point: &Path) -> Result<Config> {
         let ttl = properties.finite_duration(&keys::FUSE_ATTR_TIMEOUT)?;
+        let allow_other = properties.truth(&keys::FUSE_ALLOW_OTHER)?;
+        let root = nix::unistd::Uid::effective().is_root();
         Ok(Config {
-            user: properties.user(),
-            allow_other: properties.truth(&keys::FUSE_ALLOW_OTHER)?,
+            // Without root it needs a line in /etc/fuse.conf, so there only what somebody set counts.
+            allow_other: allow_other && (root || properties.is_set(&keys::FUSE_ALLOW_OTHER)),
             entry_ttl: ttl,
             attr_ttl: ttl,
             deadline: properties.finite_duration(&keys::USER_RETRY_MAX)?,
@@ -22,5 +24,27 @@ impl Config {
             passthrough: properties.truth(&keys::FUSE_PASSTHROUGH)?,
             ..Config::new(mount_point)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn properties_become_settings() {
+        let properties =
+            Properties::new().with(&keys::FUSE_ATTR_TIMEOUT, "3s").with(&keys::FUSE_PASSTHROUGH, "false");
+        let config = Config::from_properties(&properties, Path::new("/mnt/a")).expect("settings");
+        assert_eq!(config.mount_point, Path::new("/mnt/a"));
+        assert_eq!((config.attr_ttl, config.passthrough), (Duration::from_secs(3), false));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_is_named() {
+        let properties = Properties::new().with(&keys::FUSE_THREADS, "0");
+        let error = Config::from_properties(&properties, Path::new("/mnt/a")).expect_err("no thread");
+        assert!(error.to_string().contains("goosefs.fuse.threads"), "{error}");
     }
 }

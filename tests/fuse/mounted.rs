@@ -119,7 +119,7 @@ impl Drop for Mounted {
         self.shutdown();
         if mountinfo::at(&self.point).is_some() {
             abort(&self.point);
-            drop(nix::mount::umount2(&self.point, nix::mount::MntFlags::MNT_DETACH));
+            let _ = nix::mount::umount2(&self.point, nix::mount::MntFlags::MNT_DETACH);
             // Never walk into a mount that stayed.
             if let Some((_, place)) = self.dirs.take() {
                 drop(place.keep());
