@@ -103,6 +103,13 @@ impl Running {
         }
     }
 
+    /// Stops at once, as a kill would: nothing is handed over or drained, connections break. Returns when its ports are
+    /// free and its directory may be opened again.
+    pub async fn abort(&self) {
+        self.tasks.shutdown(Duration::ZERO).await;
+        self.node.shutdown().await;
+    }
+
     /// Waits until it has ended: `Ok` after [`Running::shutdown`].
     ///
     /// # Errors

@@ -1,0 +1,96 @@
+//! File data through workers.
+
+use super::{path, read, write};
+use goosefs_core::Code;
+use goosefs_core::id::ContentId;
+use goosefs_core::proto::internal::{Persistence, WriteType};
+use goosefs_harness::{InProcess, Options, pattern, wait_until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_write_type_reads_back_and_through_types_reach_the_storage() {
+    let cluster = InProcess::start(Options::default()).await.unwrap();
+    let client = cluster.client(|_| {});
+    let types = [WriteType::MustCache, WriteType::CacheThrough, WriteType::Through, WriteType::AsyncThrough];
+    for (number, write_type) in types.into_iter().enumerate() {
+        for length in [0, 1, 1 << 20, (9 << 20) + 17] {
+            let name = format!("{}-{length}", write_type.as_str_name());
+            let bytes = pattern(number as u64, length);
+            let attr = write(&client, &format!("/{name}"), &bytes, write_type).await.unwrap();
+            assert_eq!((attr.length, attr.completed), (length as u64, true), "{name}");
+            assert!(read(&client, &format!("/{name}")).await.unwrap() == bytes, "{name}");
+            if matches!(write_type, WriteType::CacheThrough | WriteType::Through) {
+                assert_eq!(attr.persistence(), Persistence::Persisted, "{name}");
+                assert!(std::fs::read(cluster.ufs().join(&name)).unwrap() == bytes, "{name}");
+            }
+        }
+    }
+    client.shutdown(goosefs_harness::LONG).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_of_the_storage_is_cached_and_then_read_from_its_descriptor() {
+    let cluster = InProcess::start(Options::default()).await.unwrap();
+    let bytes = pattern(5, 70 << 20);
+    std::fs::write(cluster.ufs().join("big"), &bytes).unwrap();
+    let client = cluster.client(|_| {});
+    assert!(read(&client, "/big").await.unwrap() == bytes);
+    let attr = client.paths().stat(&path("/big")).await.unwrap();
+    let (_, filled) = client.load(ContentId(attr.content)).await.unwrap();
+    assert!(filled.was_cached || filled.filled > 0);
+    let whole = || async { client.local_file(&attr).await.is_some() };
+    wait_until("a worker hands out the file", whole).await.unwrap();
+    let file = client.local_file(&attr).await.unwrap();
+    let mut part = vec![0; 1000];
+    assert_eq!(file.read_at(&mut part, 65 << 20).unwrap(), 1000);
+    assert!(part == bytes[65 << 20..(65 << 20) + 1000]);
+    // From now on the storage is not needed.
+    std::fs::remove_file(cluster.ufs().join("big")).unwrap();
+    assert!(read(&client, "/big").await.unwrap() == bytes);
+    client.shutdown(goosefs_harness::LONG).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_is_replaced_in_the_storage_is_never_mixed() {
+    let cluster =
+        InProcess::start(Options { sync_interval: Some(std::time::Duration::ZERO), ..Options::default() });
+    let cluster = cluster.await.unwrap();
+    let (old, new) = (pattern(1, 12 << 20), pattern(2, 12 << 20));
+    std::fs::write(cluster.ufs().join("f"), &old).unwrap();
+    let client = cluster.client(|_| {});
+    let attr = client.paths().stat(&path("/f")).await.unwrap();
+    let reader = client.reader(&attr).unwrap();
+    assert!(reader.read_at(0, 100_000).await.unwrap() == old[..100_000]);
+    std::fs::write(cluster.ufs().join("g"), &new).unwrap();
+    std::fs::rename(cluster.ufs().join("g"), cluster.ufs().join("f")).unwrap();
+    for megabyte in 0..12 {
+        match reader.read_at(megabyte << 20, 1 << 20).await {
+            Ok(bytes) => assert!(bytes == old[(megabyte << 20) as usize..][..1 << 20], "MiB {megabyte}"),
+            Err(error) => assert_eq!(error.code, Code::Stale, "{error}"),
+        }
+    }
+    assert!(read(&client, "/f").await.unwrap() == new, "a new open sees the new file");
+    client.shutdown(goosefs_harness::LONG).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_small_files_written_at_once_keep_their_own_bytes() {
+    let cluster = InProcess::start(Options::default()).await.unwrap();
+    let client = cluster.client(|_| {});
+    let write_one = |number: u64| {
+        let client = client.clone();
+        async move {
+            let bytes = pattern(number, 1000 + number as usize);
+            write(&client, &format!("/s{number}"), &bytes, WriteType::MustCache).await.map(drop)
+        }
+    };
+    futures::future::try_join_all((0..200).map(write_one)).await.unwrap();
+    for number in 0..200 {
+        let bytes = read(&client, &format!("/s{number}")).await.unwrap();
+        assert!(bytes == pattern(number, 1000 + number as usize), "{number}");
+    }
+    client.shutdown(goosefs_harness::LONG).await;
+    cluster.shutdown().await;
+}
