@@ -168,7 +168,8 @@ pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>
     let node = Node::start(raft_config(&config), state.clone(), &tasks, &metrics).await?;
     let master = open_rooms(config, deps.clock, state, node.clone(), connect, &tasks, &metrics);
 
-    node.serve(listeners.raft, Some(forwarded_routes(&master)))?;
+    let forwarded = Sasl::new(master.config.auth).trust_forwarded().protect(forwarded_routes(&master));
+    node.serve(listeners.raft, Some(forwarded))?;
     let routes = Sasl::new(master.config.auth).protect(client_routes(&master));
     server::serve("master", listeners.rpc, routes, Some(Frames::new(master.clone())), &tasks)?;
     tasks.spawn("effects", master.effects.clone().run());

@@ -1,12 +1,28 @@
 //! Who calls: the `SaslAuthenticationService` of the GooseFS protocol, for masters and workers.
 //!
 //! With SIMPLE a client names its user on an `Authenticate` stream that stays open, and every later RPC carries the
-//! stream's channel id as metadata; with NOSASL nobody is asked. The gate finds the caller of an RPC and puts it into
-//! the request's extensions as [`Caller`](crate::proto::internal::Caller).
+//! stream's channel id as metadata; the id is forgotten when its stream ends. With NOSASL nobody is asked. The gate finds
+//! the caller of an RPC and puts it into the request's extensions as [`Caller`]. Two services pass without a login:
+//! the login itself, and `ServiceVersionClientService`, which vendor clients ask on a bare channel to find the leader.
+
+mod gate;
+mod login;
+mod users;
 
 use crate::config::{Properties, keys};
 use crate::error::{Code, Error, Result};
 use crate::proto::internal::Caller;
+use crate::proto::public::sasl::sasl_authentication_service_server::SaslAuthenticationServiceServer;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use users::Users;
+
+/// Metadata key of the channel id, sent with every RPC after the login.
+const CHANNEL_ID: &str = "channel-id";
+
+/// Metadata key in which a standby says on whose behalf it forwards a call.
+const FORWARDED_USER: &str = "goosefs-user";
 
 /// `goosefs.security.authentication.type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,20 +48,45 @@ impl AuthType {
 
 /// The channels that were authenticated. Cheap to clone; one per server.
 #[derive(Clone, Debug)]
-pub struct Sasl {}
+pub struct Sasl {
+    inner: Arc<Inner>,
+    trusting: bool,
+}
+
+#[derive(Debug)]
+struct Inner {
+    auth: AuthType,
+    users: Users,
+    channels: Mutex<Channels>,
+}
+
+/// Logins by channel id; each with a number, so that the end of an old stream does not end a newer login of the same id.
+#[derive(Debug, Default)]
+struct Channels {
+    last: u64,
+    logins: HashMap<String, (u64, Caller)>,
+}
 
 impl Sasl {
     /// No channels yet.
     #[must_use]
     pub fn new(auth: AuthType) -> Sasl {
-        let _ = auth;
-        Sasl {}
+        let inner = Inner { auth, users: Users::new(), channels: Mutex::default() };
+        Sasl { inner: Arc::new(inner), trusting: false }
+    }
+
+    /// Believes metadata `goosefs-user` and asks nobody to log in: only for a port that masters alone reach (Raft's).
+    #[must_use]
+    pub fn trust_forwarded(self) -> Sasl {
+        Sasl { trusting: true, ..self }
     }
 
     /// Adds the authentication service to `routes`, and the gate in front of every other service of them.
     #[must_use]
     pub fn protect(&self, routes: tonic::service::Routes) -> tonic::service::Routes {
-        routes
+        let gated = routes.into_axum_router().layer(gate::Gate::new(self.clone()));
+        tonic::service::Routes::from(gated)
+            .add_service(SaslAuthenticationServiceServer::new(login::Logins::new(self.clone())))
     }
 
     /// Who makes this request, as the gate found out (or as a forwarding standby said in metadata `goosefs-user`).
@@ -53,7 +94,41 @@ impl Sasl {
     /// # Errors
     /// `Unauthenticated` when the request did not pass the gate.
     pub fn caller<T>(request: &tonic::Request<T>) -> Result<Caller> {
-        let _ = request;
-        Err(Error::new(Code::Unauthenticated, "authentication is being built"))
+        let unknown = || Error::new(Code::Unauthenticated, "nobody knows who makes this call");
+        request.extensions().get::<Caller>().cloned().ok_or_else(unknown)
+    }
+
+    /// Keeps a login until the returned guard is dropped.
+    fn register(&self, channel: String, caller: Caller) -> Registered {
+        let mut channels = self.inner.channels.lock();
+        channels.last += 1;
+        let number = channels.last;
+        channels.logins.insert(channel.clone(), (number, caller));
+        drop(channels);
+        Registered { sasl: self.clone(), channel, number }
+    }
+
+    fn logged_in(&self, channel: &str) -> Option<Caller> {
+        self.inner.channels.lock().logins.get(channel).map(|(_, caller)| caller.clone())
     }
 }
+
+/// A login that ends when this is dropped.
+#[derive(Debug)]
+struct Registered {
+    sasl: Sasl,
+    channel: String,
+    number: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut channels = self.sasl.inner.channels.lock();
+        if channels.logins.get(&self.channel).is_some_and(|(number, _)| *number == self.number) {
+            channels.logins.remove(&self.channel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,12 @@ impl Cluster {
         self.masters_at(self.addresses.clone(), deadline, None)
     }
 
-    fn masters_at(&self, addresses: Vec<String>, deadline: Duration, cluster: Option<ClusterMark>) -> Masters {
+    fn masters_at(
+        &self,
+        addresses: Vec<String>,
+        deadline: Duration,
+        cluster: Option<ClusterMark>,
+    ) -> Masters {
         let caller = Caller { user: "u".to_owned(), group: "g".to_owned() };
         let config = MastersConfig { addresses, role: "test".to_owned(), caller, cluster, deadline };
         Masters::new(config, &self.client)
