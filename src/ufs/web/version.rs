@@ -41,11 +41,14 @@ impl Version {
     }
 
     /// How long to wait until a further change must show in `Last-Modified`, which counts whole seconds: a file that
-    /// was changed within the current second could change once more and look the same.
+    /// was changed within the current second could change once more and look the same. File times lag behind the clock
+    /// by a timer tick, hence a second more.
     pub(super) fn unsettled(&self) -> Option<Duration> {
         let (modified, date) = (self.modified?, self.date?);
-        // A time further in the future is made up; waiting for it would not end.
-        (date <= modified && modified - date <= 1).then(|| Duration::from_secs(modified - date + 1))
+        // A time in the future is made up; waiting for it might not end.
+        let made_up = modified > date + 1;
+        let settled = modified + 2;
+        (date < settled && !made_up).then(|| Duration::from_secs(settled - date))
     }
 }
 
@@ -123,9 +126,10 @@ mod tests {
             etag: String::new(),
             date: Some(date),
         };
-        assert_eq!(version(10, 11).unsettled(), None);
-        assert_eq!(version(10, 10).unsettled(), Some(Duration::from_secs(1)));
-        assert_eq!(version(11, 10).unsettled(), Some(Duration::from_secs(2)));
+        assert_eq!(version(10, 12).unsettled(), None);
+        assert_eq!(version(10, 11).unsettled(), Some(Duration::from_secs(1)));
+        assert_eq!(version(10, 10).unsettled(), Some(Duration::from_secs(2)));
+        assert_eq!(version(11, 10).unsettled(), Some(Duration::from_secs(3)));
         assert_eq!(version(1000, 10).unsettled(), None);
     }
 }

@@ -1,7 +1,8 @@
 //! `servers`: the suite against real servers, and changes behind their backs. `answers`: answers that are awkward or
-//! wrong. `pages`: directory pages that are.
+//! wrong. `pages`: directory pages that are. `measure`: figures.
 
 mod answers;
+mod measure;
 mod pages;
 mod servers;
 
