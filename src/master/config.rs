@@ -144,10 +144,7 @@ impl Config {
         let mut config = Config::new(id, dir, rpc, raft);
         config.check()?;
         config.web_ports = web_ports(&config, properties)?;
-        config.auth = match properties.choice(&keys::AUTH_TYPE)?.as_str() {
-            "NOSASL" => AuthType::NoSasl,
-            _ => AuthType::Simple,
-        };
+        config.auth = AuthType::from_properties(properties)?;
         let user = properties.text(&keys::LOGIN_USER);
         if !user.is_empty() {
             config.superuser = user.to_owned();

@@ -140,6 +140,20 @@ impl Cluster {
         self.masters[id] = Some(running);
     }
 
+    /// Starts all stopped masters, then waits for them.
+    pub(super) async fn restart_all(&mut self) {
+        for id in 0..self.masters.len() {
+            if self.masters[id].is_none() {
+                let deps = Deps { clock: SystemClock::shared(), listeners: None };
+                let connect = Box::new(goosefs_ufs::connect);
+                self.masters[id] = Some(start_with(self.configs[id].clone(), deps, connect).await.unwrap());
+            }
+        }
+        for master in self.masters.iter().flatten() {
+            tokio::time::timeout(PATIENCE, master.ready()).await.unwrap().unwrap();
+        }
+    }
+
     /// A framed client that follows the leader.
     pub(super) fn client(&self) -> Masters {
         let config = MastersConfig {

@@ -1,4 +1,8 @@
 //! Whole masters in one process, with real Raft, real ports and a local under-storage.
 
 mod cluster;
+mod failover;
 mod frames;
+mod loading;
+mod persisting;
+mod worker;
