@@ -42,7 +42,7 @@ mod wire;
 
 pub use client::{Channel, Duplex, Payloads, Target};
 pub use link::KeepAlive;
-pub(crate) use link::wire_error;
+pub(crate) use link::{error_of_wire, wire_error};
 pub use serve::check_cluster;
 pub(crate) use serve::serve_connection;
 pub use server::{Call, FrameService, Incoming, Peer};
