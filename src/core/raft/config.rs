@@ -33,6 +33,10 @@ pub struct RaftConfig {
     pub cache_bytes: usize,
     /// Size of the file that is given up when the disk is full, so that there is room to step down in order.
     pub reserve_bytes: u64,
+    /// Starts a new epoch of the cluster from this master's data alone, when a quorum of directories is lost for good.
+    /// What this log has not seen is gone; the other masters must come back with empty directories. Set it for one start
+    /// only.
+    pub force_new_cluster: bool,
 }
 
 impl RaftConfig {
@@ -53,6 +57,7 @@ impl RaftConfig {
             snapshot_chunk: 1 << 20,
             cache_bytes: 16 << 20,
             reserve_bytes: 32 << 20,
+            force_new_cluster: false,
         }
     }
 }

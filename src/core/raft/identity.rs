@@ -108,10 +108,6 @@ impl Directory {
         self.lock.lock().take();
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// What the directory says it is; `None` in a new one.
     ///
     /// # Errors

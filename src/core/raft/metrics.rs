@@ -25,6 +25,7 @@ pub(super) struct Counters {
     pub(super) snapshots_installed: Counter,
     pub(super) snapshot_bytes: Gauge,
     pub(super) lease_refusals: Counter,
+    pub(super) disk_free_bytes: Gauge,
 }
 
 impl Counters {
@@ -72,6 +73,7 @@ impl Counters {
                 "goosefs_raft_lease_refusals",
                 "Local reads refused because the lease had run out",
             ),
+            disk_free_bytes: gauge("goosefs_raft_disk_free_bytes", "Bytes free where the log lies"),
         }
     }
 }

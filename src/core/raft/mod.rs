@@ -7,6 +7,7 @@
 //! Everything of a node lives in the node: three of them run in one test process.
 
 mod config;
+mod force;
 mod identity;
 mod join;
 mod log;
@@ -16,8 +17,10 @@ mod metrics;
 mod network;
 mod node;
 mod observe;
+mod open;
 mod proposals;
 mod snapshot;
+mod space;
 mod state;
 mod status;
 #[cfg(test)]

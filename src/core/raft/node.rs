@@ -1,14 +1,14 @@
 //! One Raft node.
 
-use super::identity::{Directory, Identity};
 use super::join::{Admissions, Join};
-use super::log::{LogStore, Opened};
-use super::me::{Me, wrong_cluster};
+use super::log::LogStore;
+use super::me::Me;
 use super::metrics::Counters;
-use super::network::{self, Network, Service};
+use super::network::{self, Service};
 use super::observe::{self, Lease};
+use super::open::{Parts, open};
 use super::proposals::Proposals;
-use super::snapshot::Snapshots;
+use super::space::Space;
 use super::state::StateMachine;
 use super::types::{MetricsWatch, Types};
 use super::{ClusterMark, Leader, Machine, RaftConfig, Role, Status};
@@ -17,13 +17,12 @@ use crate::id::NodeId;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
 use bytes::Bytes;
+use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::{Instant, SnapshotPolicy};
 use parking_lot::Mutex;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -32,8 +31,10 @@ type Raft = openraft::Raft<Types, StateMachine>;
 
 /// Threads for the Raft core and its network, used by nothing else.
 const THREADS: usize = 2;
-/// Entries in one message to a follower.
-const MESSAGE_ENTRIES: u64 = 4096;
+/// Between two looks at the disk.
+const LOOK: Duration = Duration::from_millis(500);
+/// A leader with a full disk that nobody relieved tries again after this.
+const HAND_OVER_AGAIN: Duration = Duration::from_secs(60);
 /// Tasks get so long to end.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -50,6 +51,7 @@ struct Inner {
     service: Service,
     proposals: Proposals,
     lease: Arc<Lease>,
+    space: Arc<Space>,
     metrics: MetricsWatch,
     status: watch::Receiver<Status>,
     tasks: Tasks,
@@ -100,11 +102,12 @@ impl Node {
         };
         let node = Node::assemble(opened, counters, runtime);
         node.watch_over(tasks);
+        node.watch_space();
         Ok(node)
     }
 
     fn assemble(parts: Parts, counters: Counters, runtime: Runtime) -> Node {
-        let Parts { me, raft, log, snapshots, network, recovered } = parts;
+        let Parts { me, raft, log, snapshots, network, space, recovered } = parts;
         let handle = runtime.handle().clone();
         let own = Tasks::new(format!("raft-{}", me.config.slot));
         let metrics = raft.metrics();
@@ -130,7 +133,7 @@ impl Node {
             own.spawn("join", join.run(own.stop()));
             own.spawn("members", admissions.keep(own.stop()));
         }
-        let proposals = Proposals::new(me.clone(), raft.clone(), counters);
+        let proposals = Proposals::new(me.clone(), raft.clone(), space.clone(), counters);
         Node {
             inner: Arc::new(Inner {
                 me,
@@ -139,6 +142,7 @@ impl Node {
                 service,
                 proposals,
                 lease,
+                space,
                 metrics,
                 status,
                 tasks: own,
@@ -155,6 +159,35 @@ impl Node {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = failed.cancelled() => panic!("a task of Raft panicked"),
+            }
+        });
+    }
+
+    /// Hands the lead over while the disk is nearly full, so that changes go on elsewhere.
+    fn watch_space(&self) {
+        let (inner, space, stop) =
+            (Arc::downgrade(&self.inner), self.inner.space.clone(), self.inner.tasks.stop());
+        let _on = self.inner.handle.enter();
+        self.inner.tasks.spawn("space", async move {
+            let mut tried = None;
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+                let looked = space.clone();
+                if tokio::task::spawn_blocking(move || looked.look()).await.is_err() {
+                    return;
+                }
+                let Some(inner) = inner.upgrade() else { return };
+                let leads = inner.status.borrow().role == Role::Leader;
+                let lately = tried.is_some_and(|tried: std::time::Instant| tried.elapsed() < HAND_OVER_AGAIN);
+                if space.low() && leads && !lately {
+                    tried = Some(std::time::Instant::now());
+                    if let Err(error) = (Node { inner }).transfer_leadership().await {
+                        tracing::warn!(%error, "the disk is nearly full and no other master can lead");
+                    }
+                }
             }
         });
     }
@@ -300,144 +333,4 @@ fn successor(metrics: &super::types::Metrics, lately: Duration) -> Option<u64> {
         .voter_ids()
         .filter(|node| *node != metrics.id && heard(node).is_some())
         .max_by_key(|node| replication.get(node).cloned().flatten())
-}
-
-/// What a start brings up before tasks run.
-struct Parts {
-    me: Arc<Me>,
-    raft: Raft,
-    log: LogStore,
-    snapshots: Arc<Snapshots>,
-    network: Network,
-    recovered: u64,
-}
-
-/// Opens the directory and starts the Raft core. Runs on Raft's runtime.
-async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters: Counters) -> Result<Parts> {
-    let raft_config = raft_config(&config)?;
-    let disk_counters = counters.clone();
-    let opening = tokio::task::spawn_blocking(move || open_disk(config, disk_counters));
-    let (me, log, snapshots) = opening
-        .await
-        .map_err(|e| Error::new(Code::Internal, "opening the data directory panicked").caused_by(e))??;
-    let recovered = log.last_index();
-    let state = StateMachine::start(machine, snapshots.clone(), counters.clone())?;
-    let network = Network::new(me.clone(), counters);
-    let raft = openraft::Raft::new(me.node().0, raft_config, network.clone(), log.clone(), state)
-        .await
-        .map_err(|e| {
-            Error::new(
-                Code::Corrupt,
-                format!("the state in {} cannot be restored: {e}", me.config.dir.display()),
-            )
-            .caused_by(e)
-        })?;
-    Ok(Parts { me, raft, log, snapshots, network, recovered })
-}
-
-fn open_disk(config: RaftConfig, counters: Counters) -> Result<(Arc<Me>, LogStore, Arc<Snapshots>)> {
-    let directory = Directory::open(&config.dir)?;
-    let mut identity = match directory.identity()? {
-        Some(identity) => identity,
-        None => {
-            let identity = Identity::new(config.slot, None, false);
-            directory.save(identity)?;
-            identity
-        }
-    };
-    check_identity(&config, identity)?;
-    let mut opened = open_log(&config, counters.clone())?;
-    if let Some(damage) = opened.damage.take() {
-        if config.peers.len() == 1 {
-            return Err(Error::new(
-                Code::Corrupt,
-                format!("the Raft log in {} has lost acknowledged entries: {damage}", config.dir.display()),
-            )
-            .hint("restore the data directory from a backup"));
-        }
-        tokio::runtime::Handle::current().block_on(opened.log.close());
-        let kept = set_aside(directory.path())?;
-        tracing::error!(damage, kept = %kept.display(), "the Raft log has lost acknowledged entries; this master joins anew");
-        identity = Identity::new(config.slot, identity.mark, true);
-        directory.save(identity)?;
-        opened = open_log(&config, counters)?;
-    }
-    if opened.empty && identity.member {
-        tracing::warn!("this master has no log; it asks the others to take it in");
-    }
-    let snapshots = Arc::new(Snapshots::open(&config.dir.join("snapshot"))?);
-    Ok((Arc::new(Me::new(config, directory, identity)), opened.log, snapshots))
-}
-
-fn open_log(config: &RaftConfig, counters: Counters) -> Result<Opened> {
-    LogStore::open(&config.dir.join("log"), &config.dir.join("acknowledged"), config.cache_bytes, counters)
-}
-
-/// Moves what is damaged out of the way; people may want to look at it.
-fn set_aside(directory: &Path) -> Result<std::path::PathBuf> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let kept = directory.join(format!("damaged-{now}"));
-    let context = || format!("move the damaged log to {}", kept.display());
-    std::fs::create_dir(&kept).map_err(|e| Error::io(context(), e))?;
-    for name in ["log", "acknowledged", "snapshot"] {
-        let from = directory.join(name);
-        if from.exists() {
-            std::fs::rename(&from, kept.join(name)).map_err(|e| Error::io(context(), e))?;
-        }
-    }
-    super::identity::sync_parent(&kept).map_err(|e| Error::io(context(), e))?;
-    Ok(kept)
-}
-
-fn check_identity(config: &RaftConfig, identity: Identity) -> Result<()> {
-    if config.slot as usize >= config.peers.len() {
-        return Err(Error::new(
-            Code::InvalidArgument,
-            format!("master {} is not among the {} configured masters", config.slot, config.peers.len()),
-        ));
-    }
-    if identity.slot != config.slot {
-        return Err(Error::new(
-            Code::InvalidArgument,
-            format!(
-                "data directory {} belongs to master {}, not to master {}",
-                config.dir.display(),
-                identity.slot,
-                config.slot
-            ),
-        )
-        .hint("give each master a directory of its own"));
-    }
-    if let (Some(wanted), Some(mark)) = (config.cluster, identity.mark)
-        && mark.id != wanted
-    {
-        return Err(wrong_cluster(mark, ClusterMark { id: wanted, epoch: mark.epoch }));
-    }
-    Ok(())
-}
-
-fn raft_config(config: &RaftConfig) -> Result<Arc<openraft::Config>> {
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let settings = openraft::Config {
-        cluster_name: "goosefs".to_owned(),
-        heartbeat_interval: ms(config.heartbeat),
-        election_timeout_min: ms(config.election_min),
-        election_timeout_max: ms(config.election_max),
-        enable_pre_vote: Some(true),
-        // A leader that comes back may have a state machine behind what it has answered before.
-        enable_leader_restore: Some(false),
-        install_snapshot_timeout: ms(Duration::from_secs(3600)),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
-        // A follower gets a snapshot when its entries have been purged, not merely because it is late.
-        replication_lag_threshold: u64::MAX / 2,
-        max_in_snapshot_log_to_keep: config.keep_entries,
-        purge_batch_size: (config.keep_entries / 4).clamp(1, 4096),
-        max_payload_entries: MESSAGE_ENTRIES,
-        backoff: "50ms 100ms 200ms ...500ms".to_owned(),
-        ..openraft::Config::default()
-    };
-    let valid = settings
-        .validate()
-        .map_err(|e| Error::new(Code::InvalidArgument, format!("the timing of Raft is not usable: {e}")))?;
-    Ok(Arc::new(valid))
 }

@@ -5,6 +5,7 @@
 
 use super::me::Me;
 use super::metrics::Counters;
+use super::space::Space;
 use super::state::StateMachine;
 use super::types::{Command, Types};
 use crate::error::{Code, Error, Result};
@@ -27,13 +28,14 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Proposals {
     me: Arc<Me>,
     raft: Raft,
+    space: Arc<Space>,
     counters: Counters,
     room: Semaphore,
 }
 
 impl Proposals {
-    pub(super) fn new(me: Arc<Me>, raft: Raft, counters: Counters) -> Proposals {
-        Proposals { me, raft, counters, room: Semaphore::new(IN_FLIGHT) }
+    pub(super) fn new(me: Arc<Me>, raft: Raft, space: Arc<Space>, counters: Counters) -> Proposals {
+        Proposals { me, raft, space, counters, room: Semaphore::new(IN_FLIGHT) }
     }
 
     pub(super) async fn propose(&self, command: Bytes) -> Result<Bytes> {
@@ -60,6 +62,9 @@ impl Proposals {
     }
 
     async fn write(&self, command: Bytes) -> Result<Bytes> {
+        if self.space.low() && self.raft.is_leader() {
+            return Err(self.space.error());
+        }
         let _counted = InFlight::new(&self.counters);
         let write = self.raft.client_write(Command(command));
         match tokio::time::timeout(TIMEOUT, write).await {

@@ -5,6 +5,7 @@
 
 use super::metrics::Counters;
 use super::snapshot::{SnapshotFile, Snapshots};
+use super::space::Space;
 use super::types::{LogId, SnapshotMeta, StoredMembership, Types};
 use super::{Frozen, Machine};
 use crate::error::{Error, Result};
@@ -39,6 +40,7 @@ enum Work {
 pub(super) struct StateMachine {
     work: mpsc::Sender<Work>,
     snapshots: Arc<Snapshots>,
+    space: Arc<Space>,
     position: Arc<Mutex<Position>>,
     counters: Counters,
 }
@@ -51,6 +53,7 @@ impl StateMachine {
     pub(super) fn start(
         machine: Arc<dyn Machine>,
         snapshots: Arc<Snapshots>,
+        space: Arc<Space>,
         counters: Counters,
     ) -> Result<StateMachine> {
         let (work, queue) = mpsc::channel();
@@ -58,7 +61,14 @@ impl StateMachine {
             .name("raft-apply".into())
             .spawn(move || run(machine.as_ref(), &queue))
             .map_err(|e| Error::io("start the thread that applies commands", e))?;
-        Ok(StateMachine { work, snapshots, position: Arc::default(), counters })
+        Ok(StateMachine { work, snapshots, space, position: Arc::default(), counters })
+    }
+
+    /// The image of the state now, what it covers and who votes.
+    pub(super) async fn freeze(&self) -> io::Result<(SnapshotMeta, Box<dyn Frozen>)> {
+        let frozen = self.ask(Work::Freeze).await?;
+        let position = self.position.lock().clone();
+        Ok((SnapshotMeta { last_log_id: position.applied, last_membership: position.membership }, frozen))
     }
 
     async fn ask<T>(&self, work: impl FnOnce(oneshot::Sender<T>) -> Work) -> io::Result<T> {
@@ -134,14 +144,20 @@ impl RaftStateMachine<Types> for StateMachine {
         self.apply_batch(batch).await
     }
 
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        let size = self.snapshots.current().map_or(0, |(_, file)| file.length);
+        // A snapshot that cannot be written would stop Raft; one that comes later does no harm.
+        if !force && self.space.low_for(size) {
+            tracing::warn!("no snapshot is taken: the disk is nearly full");
+            return None;
+        }
+        Some(self.get_snapshot_builder().await)
+    }
+
     async fn get_snapshot_builder(&mut self) -> Builder {
         // No command is applied meanwhile: openraft calls from the task that applies.
-        let frozen = self.ask(Work::Freeze).await;
-        let position = self.position.lock().clone();
-        let meta = SnapshotMeta { last_log_id: position.applied, last_membership: position.membership };
         Builder {
-            frozen: Mutex::new(Some(frozen)),
-            meta,
+            frozen: Mutex::new(Some(self.freeze().await)),
             snapshots: self.snapshots.clone(),
             counters: self.counters.clone(),
         }
@@ -174,8 +190,7 @@ impl RaftStateMachine<Types> for StateMachine {
 /// Writes a frozen image while further commands are applied.
 pub(super) struct Builder {
     // Taken by the first build; there is only one.
-    frozen: Mutex<Option<io::Result<Box<dyn Frozen>>>>,
-    meta: SnapshotMeta,
+    frozen: Mutex<Option<io::Result<(SnapshotMeta, Box<dyn Frozen>)>>>,
     snapshots: Arc<Snapshots>,
     counters: Counters,
 }
@@ -186,13 +201,14 @@ impl RaftSnapshotBuilder<Types> for Builder {
     async fn build_snapshot(
         &mut self,
     ) -> io::Result<openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>> {
-        let frozen = self.frozen.lock().take().ok_or_else(|| io::Error::other("a builder builds once"))??;
-        let (snapshots, meta) = (self.snapshots.clone(), self.meta.clone());
-        let written = tokio::task::spawn_blocking(move || snapshots.write(&meta, frozen.as_ref()));
+        let (meta, frozen) =
+            self.frozen.lock().take().ok_or_else(|| io::Error::other("a builder builds once"))??;
+        let (snapshots, head) = (self.snapshots.clone(), meta.clone());
+        let written = tokio::task::spawn_blocking(move || snapshots.write(&head, frozen.as_ref()));
         let snapshot = written.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
         self.counters.snapshots_taken.inc();
         self.counters.snapshot_bytes.set(i64::try_from(snapshot.length).unwrap_or(i64::MAX));
         tracing::info!(path = %snapshot.path.display(), bytes = snapshot.length, "snapshot taken");
-        Ok(Snapshot { meta: self.meta.clone(), snapshot })
+        Ok(Snapshot { meta, snapshot })
     }
 }

@@ -63,6 +63,11 @@ impl Cluster {
         self.folder.path().join(slot.to_string())
     }
 
+    /// Where log and snapshots of the node that runs in `slot` lie.
+    pub(super) fn life(&self, slot: usize) -> PathBuf {
+        self.dir(slot).join(format!("node-{}", self.node(slot).node_id()))
+    }
+
     pub(super) fn config(&self, slot: usize) -> RaftConfig {
         let rpc = (0..self.peers.len()).map(|slot| format!("master{slot}:9200")).collect();
         let mut config = RaftConfig::new(self.dir(slot), slot as u32, self.peers.clone(), rpc);

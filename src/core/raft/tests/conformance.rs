@@ -5,6 +5,7 @@ use crate::metrics::Metrics;
 use crate::raft::log::LogStore;
 use crate::raft::metrics::Counters;
 use crate::raft::snapshot::Snapshots;
+use crate::raft::space::Space;
 use crate::raft::state::StateMachine;
 use crate::raft::types::Types;
 use openraft::StorageError;
@@ -22,7 +23,8 @@ impl StoreBuilder<Types, LogStore, StateMachine, tempfile::TempDir> for Builder 
             LogStore::open(&folder.path().join("log"), &folder.path().join("mark"), 1, counters.clone())
                 .unwrap();
         let snapshots = Arc::new(Snapshots::open(&folder.path().join("snapshot")).unwrap());
-        let state = StateMachine::start(Arc::new(Toy::default()), snapshots, counters).unwrap();
+        let space = Arc::new(Space::open(folder.path(), 1, counters.clone()));
+        let state = StateMachine::start(Arc::new(Toy::default()), snapshots, space, counters).unwrap();
         Ok((folder, opened.log, state))
     }
 }

@@ -25,7 +25,7 @@ async fn masters_start_from_their_snapshots_and_the_rest_of_the_log() {
     write(&cluster, 0..350).await;
     for slot in 0..3 {
         wait_until("a snapshot", || cluster.metric(slot, "goosefs_raft_snapshots_taken_total") >= 2).await;
-        assert_eq!(std::fs::read_dir(cluster.dir(slot).join("snapshot")).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(cluster.life(slot).join("snapshot")).unwrap().count(), 1);
     }
     for slot in 0..3 {
         cluster.kill(slot).await;

@@ -1,0 +1,123 @@
+//! A new epoch from one master's data, when a quorum of directories is lost for good.
+//!
+//! The state is rebuilt from snapshot and log, everything in this log counting as committed, and becomes the snapshot of
+//! a new life of this slot whose only voter is its new node id. The identity file is replaced last, so a crash leaves
+//! either the old life or the new one.
+
+use super::identity::{Directory, Identity};
+use super::log::LogStore;
+use super::metrics::Counters;
+use super::open::Life;
+use super::space::Space;
+use super::state::StateMachine;
+use super::types::{LeaderId, LogId, Membership, Slot, SnapshotMeta, StoredMembership, Vote};
+use super::{ClusterMark, Machine, RaftConfig};
+use crate::error::{Code, Error, Result};
+use crate::id::Epoch;
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftStateMachine};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Entries that are read and applied at once.
+const PORTION: u64 = 4096;
+
+/// Makes the new life and gives its identity.
+///
+/// # Errors
+/// `InvalidArgument` when there is nothing to start from, and whatever reading and writing may meet.
+pub(super) async fn new_cluster(
+    config: &RaftConfig,
+    directory: &Directory,
+    old: Identity,
+    machine: Arc<dyn Machine>,
+    counters: &Counters,
+) -> Result<Identity> {
+    let life = Life::of(config, old);
+    let opened = life.log(config, counters.clone())?;
+    let snapshots = life.snapshots()?;
+    let Some(mark) = old.mark.filter(|_| !opened.empty || snapshots.current().is_some()) else {
+        return Err(Error::new(
+            Code::InvalidArgument,
+            format!("{} has no data to start a new cluster from", config.dir.display()),
+        )
+        .hint("use --force-new-cluster on the master that has the most recent data"));
+    };
+    if let Some(damage) = &opened.damage {
+        tracing::warn!(damage, "a new cluster is started from a damaged log, as was asked for");
+    }
+    let space = Arc::new(Space::open(&config.dir, config.reserve_bytes, counters.clone()));
+    let mut state = StateMachine::start(machine, snapshots.clone(), space, counters.clone())?;
+    let rebuilt = replay(&mut state, &opened.log, snapshots.current()).await;
+    opened.log.close().await;
+    let last = rebuilt.map_err(|e| Error::io("rebuild the state from the log", e))?;
+
+    let epoch = Epoch(mark.epoch.0 + 1);
+    let new = Identity::new(config.slot, Some(ClusterMark { id: mark.id, epoch }), true);
+    write_life(config, new, &state, last, counters).await?;
+    directory.save(new)?;
+    tracing::warn!(cluster = %mark.id, %epoch, node = %new.node, "a new epoch of the cluster was forced from this master");
+    Ok(new)
+}
+
+/// Brings `state` to the end of the log.
+async fn replay(
+    state: &mut StateMachine,
+    log: &LogStore,
+    snapshot: Option<(SnapshotMeta, super::snapshot::SnapshotFile)>,
+) -> std::io::Result<Option<LogId>> {
+    if let Some((meta, file)) = snapshot {
+        state.install_snapshot(&meta, file).await?;
+    }
+    let mut log = log.clone();
+    loop {
+        let applied = state.applied_state().await?.0;
+        let begin = applied.map_or(0, |id| id.index + 1);
+        let entries = log.try_get_log_entries(begin..begin + PORTION).await?;
+        match entries.first() {
+            None => return Ok(applied),
+            Some(first) if first.log_id.index != begin => {
+                return Err(std::io::Error::other(format!("entry {begin} is missing")));
+            }
+            Some(_) => {}
+        }
+        state.apply(futures::stream::iter(entries.into_iter().map(|entry| Ok((entry, None))))).await?;
+    }
+}
+
+/// Snapshot, log and vote of the new life.
+async fn write_life(
+    config: &RaftConfig,
+    new: Identity,
+    state: &StateMachine,
+    last: Option<LogId>,
+    counters: &Counters,
+) -> Result<()> {
+    let failed = |e| Error::io("write the data of the new cluster", e);
+    let (_, frozen) = state.freeze().await.map_err(failed)?;
+    let voters =
+        Membership::new(vec![BTreeSet::from([new.node.0])], BTreeMap::from([(new.node.0, Slot(new.slot))]))
+            .map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+    let meta = SnapshotMeta { last_log_id: last, last_membership: StoredMembership::new(last, voters) };
+    let life = Life::of(config, new);
+    let mut log = life.log(config, counters.clone())?.log;
+    let snapshots = life.snapshots()?;
+    tokio::task::spawn_blocking(move || snapshots.write(&meta, frozen.as_ref()).map(drop))
+        .await
+        .map_err(|e| Error::new(Code::Internal, "writing the snapshot panicked").caused_by(e))??;
+    let written = async {
+        if let Some(last) = last {
+            // The next election must be of a later term than any entry.
+            let vote = Vote {
+                leader_id: LeaderId { term: last.leader_id.term, node_id: new.node.0 },
+                committed: false,
+            };
+            log.save_vote(&vote).await?;
+            log.purge(last).await?;
+            log.save_committed(Some(last)).await?;
+        }
+        Ok(())
+    }
+    .await;
+    log.close().await;
+    written.map_err(failed)
+}
