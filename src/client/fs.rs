@@ -277,7 +277,7 @@ impl Client {
         if !attr.completed || attr.kind() != NodeKind::File {
             return None;
         }
-        self.inner.files.open(ContentId(attr.content), attr.length).await
+        self.inner.files.open(ContentId(attr.content), attr.generation, attr.length).await
     }
 
     /// Caches a whole content at the worker that should have it; answers when done. Returns which worker, the bytes it

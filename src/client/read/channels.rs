@@ -11,7 +11,7 @@ use goosefs_core::{Code, Error, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Version of the frame protocol.
 pub(crate) const FRAME_VERSION: u32 = 1;
@@ -26,8 +26,14 @@ pub(crate) struct Channels {
     slots: Mutex<BTreeMap<String, Arc<Slot>>>,
 }
 
-/// Locked while a connection is being made, so that many callers make one.
-type Slot = tokio::sync::Mutex<Option<Channel>>;
+/// Locked while a connection is being made, so that many callers make one or share its failure.
+type Slot = tokio::sync::Mutex<State>;
+
+#[derive(Debug, Default)]
+struct State {
+    channel: Option<Channel>,
+    failed: Option<(Instant, Error)>,
+}
 
 impl Channels {
     pub(crate) fn new(masters: Masters, config: &Config, tasks: &Tasks) -> Channels {
@@ -48,21 +54,27 @@ impl Channels {
     /// A connection to `worker`.
     ///
     /// # Errors
-    /// `Unavailable` when it does not answer, `WrongCluster` when it is not ours, `NotFound` when another worker answers.
+    /// `Unavailable` when it does not answer or another worker does, `WrongCluster` when it is not ours.
     pub(crate) async fn to(&self, worker: &Worker) -> Result<Channel> {
         let address = worker.rpc();
         let slot = self.slots.lock().entry(address.clone()).or_default().clone();
+        let asked = Instant::now();
         let mut held = slot.lock().await;
-        if let Some(channel) = held.as_ref().filter(|channel| !channel.is_closed()) {
+        if let Some(channel) = held.channel.as_ref().filter(|channel| !channel.is_closed()) {
             check(channel, worker.id, &address)?;
             return Ok(channel.clone());
         }
-        *held = None;
-        let hello = self.hello();
-        let channel =
-            Channel::connect(&Target::Tcp(address.clone()), hello, &self.tasks, self.timeout).await?;
+        if let Some((_, error)) = held.failed.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(error.clone());
+        }
+        let target = Target::Tcp(address.clone());
+        let connected = Channel::connect(&target, self.hello(), &self.tasks, self.timeout).await;
+        *held = match &connected {
+            Ok(channel) => State { channel: Some(channel.clone()), failed: None },
+            Err(error) => State { channel: None, failed: Some((Instant::now(), error.clone())) },
+        };
+        let channel = connected?;
         check(&channel, worker.id, &address)?;
-        *held = Some(channel.clone());
         Ok(channel)
     }
 

@@ -32,7 +32,7 @@ const HOLDERS_KEPT: Duration = Duration::from_secs(5);
 pub(crate) struct Pinned {
     pub(crate) content: ContentId,
     pub(crate) block_size: u64,
-    generation: u64,
+    pub(crate) generation: u64,
     persisted: bool,
     holders: Mutex<Option<(Instant, Holders)>>,
 }

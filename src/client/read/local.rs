@@ -35,6 +35,8 @@ struct Held {
     content: ContentId,
     worker: WorkerId,
     lease: u64,
+    /// What the reader knew the content's generation to be when the file was asked for.
+    generation: u64,
     length: u64,
     stacked: bool,
     file: Mutex<Option<Arc<File>>>,
@@ -199,12 +201,12 @@ impl LocalFiles {
     }
 
     /// The whole file of `content`, if a worker on this machine has it completely and trusts it.
-    pub(crate) async fn open(&self, content: ContentId, length: u64) -> Option<LocalFile> {
+    pub(crate) async fn open(&self, content: ContentId, generation: u64, length: u64) -> Option<LocalFile> {
         if !self.enabled {
             return None;
         }
         if let Some(file) = self.kept.lock().get(content)
-            && file.length() == length
+            && (file.held.generation, file.length()) == (generation, length)
         {
             return Some(file);
         }
@@ -220,6 +222,7 @@ impl LocalFiles {
                             content,
                             worker: WorkerId(connection.hello().worker),
                             lease: opened.lease,
+                            generation,
                             length: opened.length,
                             stacked: opened.stacked,
                             file: Mutex::new(Some(Arc::new(File::from(descriptor)))),

@@ -150,7 +150,8 @@ impl Reader {
         if let Some(known) = self.inner.local.get() {
             return known.as_ref();
         }
-        let open = Box::pin(self.inner.shared.files.open(self.content(), self.length()));
+        let generation = self.inner.pinned.generation;
+        let open = Box::pin(self.inner.shared.files.open(self.content(), generation, self.length()));
         self.inner.local.get_or_init(|| open).await.as_ref()
     }
 

@@ -74,7 +74,7 @@ impl FakeMasters {
             virtual_nodes: 100,
             live: true,
             capacity: 1 << 30,
-            used: 0,
+            ..WorkerEntry::default()
         });
     }
 
