@@ -14,7 +14,6 @@
 //! | `versions`, `mounts`, `peers` | what the masters say: which bytes count, storages, other workers |
 //! | `heartbeat` | telling every master, dropping what they say |
 //! | `tasks` | eviction, flushing, letting go of only copies that were persisted |
-//! | `in_flight` | cached bytes that a connection still has to send |
 //! | `metrics` | what is counted |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -23,7 +22,6 @@ mod config;
 mod disk;
 mod fill;
 mod heartbeat;
-mod in_flight;
 mod metrics;
 mod mounts;
 mod node;
@@ -34,6 +32,10 @@ mod service;
 mod socket;
 mod start;
 mod tasks;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod versions;
 mod write;
 

@@ -2,7 +2,6 @@
 
 use crate::config::Config;
 use crate::fill::Fill;
-use crate::in_flight::InFlight;
 use crate::metrics::WorkerMetrics;
 use crate::mounts::Mounts;
 use crate::peers::Peers;
@@ -28,7 +27,6 @@ pub(crate) struct Node {
     pub(crate) mounts: Arc<Mounts>,
     pub(crate) peers: Peers,
     pub(crate) fill: Fill,
-    pub(crate) in_flight: InFlight,
     /// Something that was held may be persisted now.
     pub(crate) uploaded: Notify,
 }

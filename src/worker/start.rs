@@ -4,7 +4,6 @@ use crate::config::Config;
 use crate::disk::blocking;
 use crate::fill::{Fill, Limits};
 use crate::heartbeat::Heartbeats;
-use crate::in_flight::InFlight;
 use crate::metrics::WorkerMetrics;
 use crate::mounts::Mounts;
 use crate::node::Node;
@@ -125,6 +124,13 @@ impl Running {
         }
     }
 
+    /// Ends it as a kill would: nothing is flushed, nothing is marked.
+    #[cfg(test)]
+    pub(crate) async fn kill(&self) {
+        self.tasks.shutdown(Duration::ZERO).await;
+        self.store.lock().take();
+    }
+
     /// Returns when the worker has ended: `Ok` after [`Running::shutdown`].
     ///
     /// # Errors
@@ -179,7 +185,12 @@ fn serve(config: Config, deps: Deps, listener: TcpListener, store: Store, mark: 
     let routes = Sasl::new(node.config.auth).protect(tonic::service::Routes::new(blocks));
     let rpc = server::serve("worker", listener, routes, Some(frames), &tasks)?;
     if let Some(path) = &socket {
-        fds::serve(path, Arc::new(Sockets::new(node.clone())), &tasks)?;
+        match fds::serve(path, Arc::new(Sockets::new(node.clone())), &tasks) {
+            Err(error) if error.code == Code::Unimplemented => {
+                tracing::warn!(%error, "no descriptors are handed out");
+            }
+            served => served?,
+        }
     }
     let ((ready, is_ready), (failure, failed)) = (watch::channel(false), watch::channel(None));
     tasks::start(&node);
@@ -218,7 +229,6 @@ fn node(config: Config, deps: Deps, store: Store, mark: Mark, metrics: &Metrics,
         store,
         masters,
         mounts,
-        in_flight: InFlight::default(),
         uploaded: Notify::new(),
     })
 }

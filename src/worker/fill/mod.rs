@@ -134,35 +134,57 @@ impl Fill {
         }
     }
 
-    /// Puts a range of a persisted content into the cache. Answers with the bytes that were missing.
+    /// Puts a range of a persisted content into the cache, and returns when it is on the disk. Answers with the bytes that
+    /// were missing.
     ///
     /// # Errors
     /// `NoSpace` when nothing can be evicted for it, else as [`Fill::page`].
     pub(crate) async fn range(&self, version: &Arc<Version>, range: Range<u64>) -> Result<u64> {
+        let missing = self.missing(version, &range);
+        let bytes = missing.iter().map(|(_, bytes)| bytes).sum();
+        let until = range.end.min(version.length);
+        let no_room = || {
+            let message = format!("no room to cache content {}: nothing may be evicted", version.content);
+            Err(Error::new(Code::NoSpace, message))
+        };
+        for (key, _) in &missing {
+            let want = Want { block: key.block.index(), page: key.page, until, sequential: true };
+            if let Fetched::Uncached = self.page(version, want).await? {
+                return no_room();
+            }
+        }
+        for (key, _) in &missing {
+            let flight = self.inner.table.lock().flights.get(key).cloned();
+            if let Some(mut flight) = flight {
+                // It changes no more; its sender goes when the page is on the disk.
+                while flight.changed().await.is_ok() {}
+            }
+        }
+        if missing.is_empty() || self.missing(version, &range).is_empty() { Ok(bytes) } else { no_room() }
+    }
+
+    /// Pages of a range that are not in the store, with their bytes.
+    fn missing(&self, version: &Version, range: &Range<u64>) -> Vec<(PageKey, u64)> {
         let content = version.content();
         let end = range.end.min(version.length);
-        let mut filled = 0;
+        let mut found = Vec::new();
         let mut at = range.start;
         while at < end {
             let index = at / content.block_size;
-            let block_start = index * content.block_size;
-            let page = u32::try_from((at - block_start) / PAGE).unwrap_or(u32::MAX);
-            let next =
-                (block_start + (u64::from(page) + 1) * PAGE).min(block_start + content.block_len(index));
+            let start = index * content.block_size;
+            let length = content.block_len(index);
+            let page_at = |offset: u64| u32::try_from(offset / PAGE).unwrap_or(u32::MAX);
+            let last = (end - start).min(length).next_multiple_of(PAGE);
             let block = version.content.block(index);
-            if !self.inner.store.missing(block, version.generation, page..page + 1).is_empty() {
-                let want = Want { block: index, page, until: end, sequential: true };
-                if let Fetched::Uncached = self.page(version, want).await? {
-                    return Err(Error::new(
-                        Code::NoSpace,
-                        format!("no room to cache content {}: nothing may be evicted", version.content),
-                    ));
-                }
-                filled += next - at;
-            }
-            at = next;
+            let pages = page_at(at - start)..page_at(last);
+            let missing = self.inner.store.missing(block, version.generation, pages);
+            found.extend(missing.into_iter().map(|page| {
+                let bytes = (length - u64::from(page) * PAGE).min(PAGE);
+                (PageKey { block, page, generation: version.generation }, bytes)
+            }));
+            at = start + length;
         }
-        Ok(filled)
+        found
     }
 
     /// The flight of the wanted page, begun if need be; none when the page is in the store.

@@ -53,10 +53,8 @@ impl Frames {
                 Piece::File { pin, mut offset, mut length } => {
                     while length > 0 {
                         let part = length.min(FILE_PIECE);
-                        let file = pin.file().clone();
-                        // Before it is sent, because a caller that goes away cuts this off while the file is queued.
-                        self.node.in_flight.keep(&pin);
-                        call.send_file(file, offset, part).await?;
+                        // The pin lives until the kernel has the bytes: `send_file` returns no sooner.
+                        call.send_file(pin.file().clone(), offset, part).await?;
                         offset += part;
                         length -= part;
                     }

@@ -12,7 +12,6 @@ pub(super) fn start(node: &Arc<Node>) {
     node.tasks.every("tick", EVERY, move || {
         let node = ticking.clone();
         async move {
-            node.in_flight.sweep();
             let store = node.store.clone();
             let ticked = blocking(move || {
                 store.tick();

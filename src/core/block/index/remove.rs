@@ -161,12 +161,10 @@ impl Index {
         limit: usize,
     ) -> (Vec<Candidate>, Option<ContainerId>) {
         let mut found = Vec::new();
-        let mut looked = 0;
-        for (id, container) in self.containers.range(from..) {
+        for (looked, (id, container)) in self.containers.range(from..).enumerate() {
             if looked == limit {
                 return (found, Some(*id));
             }
-            looked += 1;
             if container.pinned || container.leases > 0 || !container.files.contains(dir) {
                 continue;
             }
