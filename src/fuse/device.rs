@@ -1,33 +1,34 @@
 //! The kernel's side of one mount over `/dev/fuse`: backing files and invalidations.
 
 use crate::kernel::Kernel;
-use fuser::{BackingId, INodeNo, Notifier};
+use fuser::BackingId;
 use parking_lot::RwLock;
-use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// `FUSE_NOTIFY_INC_EPOCH`: every name that the kernel remembers is void. Linux 6.16 and later.
+// Numbers of notifications (`fuse_notify_code`). fuser writes the first two without the flag and the third not at all.
+const INVAL_INODE: i32 = 2;
+const INVAL_ENTRY: i32 = 3;
+/// Linux 6.16 and later.
 const INC_EPOCH: i32 = 8;
+
+/// `FUSE_EXPIRE_ONLY`: the name is looked up again at its next use. Dropping it, which kernels before 6.2 do, would leave
+/// a process in a directory that was only told of without its path.
+const EXPIRE_ONLY: u32 = 1;
 
 // FUSE_DEV_IOC_MAGIC is 229; fuser closes an id only by the drop of a value that needs a reply to be made.
 nix::ioctl_write_ptr!(backing_close, 229, 2, u32);
 
-struct Channel {
-    file: OwnedFd,
-    notifier: Notifier,
-}
-
 /// The kernel behind a descriptor of `/dev/fuse`. Set after mounting, gone at the end.
 #[derive(Default)]
 pub(crate) struct Device {
-    channel: RwLock<Option<Channel>>,
+    channel: RwLock<Option<OwnedFd>>,
 }
 
 impl Device {
     /// The mount is there.
-    pub(crate) fn set(&self, file: OwnedFd, notifier: Notifier) {
-        *self.channel.write() = Some(Channel { file, notifier });
+    pub(crate) fn set(&self, file: OwnedFd) {
+        *self.channel.write() = Some(file);
     }
 
     /// The mount is going: no descriptor may keep its connection alive.
@@ -35,7 +36,19 @@ impl Device {
         *self.channel.write() = None;
     }
 
-    fn tell(&self, what: &str, tell: impl FnOnce(&Channel) -> io::Result<()>) {
+    /// Sends a notification: fuse_out_header (length, the notification's number, 0 for "no request"), then its parts.
+    fn notify(&self, what: &str, number: i32, parts: &[&[u8]]) {
+        let length = 16 + parts.iter().map(|part| part.len()).sum::<usize>();
+        let Ok(length) = u32::try_from(length) else { return };
+        let header = [&length.to_ne_bytes()[..], &number.to_ne_bytes(), &0_u64.to_ne_bytes()].concat();
+        let message: Vec<IoSlice<'_>> =
+            std::iter::once(&header[..]).chain(parts.iter().copied()).map(IoSlice::new).collect();
+        self.tell(what, |channel| {
+            nix::sys::uio::writev(channel, &message).map(drop).map_err(io::Error::from)
+        });
+    }
+
+    fn tell(&self, what: &str, tell: impl FnOnce(&OwnedFd) -> io::Result<()>) {
         let channel = self.channel.read();
         let Some(channel) = &*channel else { return };
         match tell(channel) {
@@ -54,7 +67,7 @@ impl Device {
 impl Kernel for Device {
     fn register(&self, file: BorrowedFd<'_>) -> io::Result<u32> {
         match &*self.channel.read() {
-            Some(channel) => BackingId::create_raw(channel.file.as_fd(), file),
+            Some(channel) => BackingId::create_raw(channel.as_fd(), file),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -63,27 +76,25 @@ impl Kernel for Device {
         self.tell("close backing file", |channel| {
             // SAFETY: the descriptor is open for the call, and the kernel reads four bytes at a valid address.
             #[allow(unsafe_code)]
-            let closed = unsafe { backing_close(channel.file.as_raw_fd(), &id) };
+            let closed = unsafe { backing_close(channel.as_raw_fd(), &id) };
             closed.map(drop).map_err(io::Error::from)
         });
     }
 
     fn entry_changed(&self, parent: u64, name: &str) {
-        self.tell("entry", |channel| channel.notifier.inval_entry(INodeNo(parent), OsStr::new(name)));
+        let Ok(length) = u32::try_from(name.len()) else { return };
+        let parts = [&parent.to_ne_bytes()[..], &length.to_ne_bytes(), &EXPIRE_ONLY.to_ne_bytes()];
+        self.notify("entry", INVAL_ENTRY, &[&parts.concat(), name.as_bytes(), &[0]]);
     }
 
     fn node_changed(&self, node: u64) {
-        self.tell("node", |channel| channel.notifier.inval_inode(INodeNo(node), 0, 0));
+        // An offset below zero leaves the pages. The kernel voids them itself when the attributes, which it now asks
+        // for, have another time or size (FUSE_AUTO_INVAL_DATA).
+        let parts = [node.to_ne_bytes(), (-1_i64).to_ne_bytes(), 0_i64.to_ne_bytes()];
+        self.notify("node", INVAL_INODE, &[&parts.concat()]);
     }
 
     fn everything_changed(&self) {
-        self.tell("epoch", |channel| {
-            // fuse_out_header: length, error (here the notification's number), unique (0 for a notification).
-            let mut message = [0_u8; 16];
-            message[..4].copy_from_slice(&16_u32.to_ne_bytes());
-            message[4..8].copy_from_slice(&INC_EPOCH.to_ne_bytes());
-            let mut file = std::fs::File::from(channel.file.try_clone()?);
-            file.write_all(&message)
-        });
+        self.notify("epoch", INC_EPOCH, &[]);
     }
 }

@@ -173,12 +173,13 @@ fn time(time: TimeOrNow) -> SystemTime {
 
 /// The flags that tell the kernel which way an open goes, beside the backing id.
 fn open_flags(opened: &Opened) -> FopenFlags {
-    match &opened.way {
+    let way = match &opened.way {
         Way::Passthrough(_) => FopenFlags::empty(),
         Way::Through(_) | Way::Direct => FopenFlags::FOPEN_DIRECT_IO,
         Way::Cached if opened.keep_cache => FopenFlags::FOPEN_KEEP_CACHE,
         Way::Cached => FopenFlags::empty(),
-    }
+    };
+    if opened.read_only { way | FopenFlags::FOPEN_NOFLUSH } else { way }
 }
 
 fn reply_open(reply: ReplyOpen, opened: &Opened) {
@@ -455,6 +456,9 @@ impl Filesystem for Ops {
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let (fs, who) = (self.fs.clone(), who(request));
+        if let Some(opened) = fs.open_at_once(who, node.0, flags.0) {
+            return reply_open(reply, &opened);
+        }
         let work = async move { fs.open(who, node.0, flags.0).await };
         self.run(request, "open", Signals::Interrupting, work, move |outcome| match outcome {
             Ok(opened) => reply_open(reply, &opened),

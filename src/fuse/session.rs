@@ -8,12 +8,18 @@ use crate::preflight;
 use fuser::{MountOption, Session, SessionACL};
 use goosefs_core::{Code, Error, Result};
 use nix::errno::Errno;
-use nix::unistd::Uid;
+use nix::mount::MsFlags;
+use nix::unistd::{Uid, getgid, getuid};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// Makes the type `fuse.goosefs-fuse`.
+const SUBTYPE: &str = "goosefs-fuse";
 
 /// How long an unmount is tried before the mount is detached under those who use it.
 const BUSY_FOR: Duration = Duration::from_secs(1);
@@ -29,20 +35,18 @@ pub(crate) struct Mounted {
 
 /// Mounts and starts serving. Blocks for the kernel's handshake.
 pub(crate) fn mount(config: &Config, point: PathBuf, ops: Ops, device: &Arc<Device>) -> Result<Mounted> {
-    let session = Session::new(ops, &point, &options(config)).map_err(|error| {
-        let failed = Error::io(format!("mount {}", point.display()), error);
-        if Uid::effective().is_root() {
-            failed
-        } else {
-            failed.hint("other users need user_allow_other in /etc/fuse.conf")
-        }
-    })?;
-    use std::os::fd::AsFd;
+    let session = match Uid::effective().is_root() {
+        true => mount_as_root(config, &point, ops)?,
+        false => Session::new(ops, &point, &options(config)).map_err(|error| {
+            Error::io(format!("mount {}", point.display()), error)
+                .hint("goosefs.fuse.allow.other needs the line user_allow_other in /etc/fuse.conf")
+        })?,
+    };
     let file = session
         .as_fd()
         .try_clone_to_owned()
         .map_err(|error| Error::io("duplicate the descriptor of /dev/fuse", error))?;
-    device.set(file, session.notifier());
+    device.set(file);
     let ended = CancellationToken::new();
     let (tell, name) = (ended.clone(), point.display().to_string());
     std::thread::Builder::new()
@@ -59,20 +63,51 @@ pub(crate) fn mount(config: &Config, point: PathBuf, ops: Ops, device: &Arc<Devi
     Ok(Mounted { point, mount, ended, gone: false })
 }
 
+/// Mounts by ourselves: fuser would unmount the path again when its session ends, and by then another mount may lie
+/// there.
+fn mount_as_root(config: &Config, point: &Path, ops: Ops) -> Result<Session<Ops>> {
+    let device = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+        .map_err(|error| Error::io("open /dev/fuse", error))?;
+    let mode = std::fs::metadata(point)
+        .map_err(|error| Error::io(format!("mount point {}", point.display()), error))?
+        .mode();
+    let data = format!(
+        "fd={},rootmode={:o},user_id={},group_id={},default_permissions,allow_other,subtype={SUBTYPE}",
+        device.as_raw_fd(),
+        mode & libc::S_IFMT,
+        getuid(),
+        getgid(),
+    );
+    let mut flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
+    flags.set(MsFlags::MS_RDONLY, config.read_only);
+    nix::mount::mount(Some(config.fs_name.as_str()), point, Some("fuse"), flags, Some(data.as_str()))
+        .map_err(|error| Error::io(format!("mount {}", point.display()), error.into()))?;
+    let served = Session::from_fd(ops, device.into(), SessionACL::All, options(config));
+    served.map_err(|error| {
+        // Nobody serves it: leave nothing half-done behind.
+        if let Err(error) = preflight::detach(point) {
+            tracing::warn!(%error, "could not unmount what cannot be served");
+        }
+        Error::io(format!("serve {}", point.display()), error)
+    })
+}
+
 fn options(config: &Config) -> fuser::Config {
     let mut options = fuser::Config::default();
     options.mount_options = vec![
         MountOption::FSName(config.fs_name.clone()),
-        // As a plain option, because fuser passes `Subtype` to fusermount only.
-        MountOption::CUSTOM("subtype=goosefs-fuse".to_owned()),
+        // As a plain option, which fusermount knows too.
+        MountOption::CUSTOM(format!("subtype={SUBTYPE}")),
         MountOption::DefaultPermissions,
         MountOption::NoAtime,
     ];
     if config.read_only {
         options.mount_options.push(MountOption::RO);
     }
-    let everybody = config.allow_other || Uid::effective().is_root();
-    options.acl = if everybody { SessionACL::All } else { SessionACL::Owner };
+    options.acl = if config.allow_other { SessionACL::All } else { SessionACL::Owner };
     options.n_threads = Some(config.threads.max(1));
     // The kernel aborts requests that a clone of the descriptor had read when that clone dies.
     options.clone_fd = false;
@@ -100,7 +135,7 @@ impl Mounted {
     }
 
     /// Unmounts, and waits until what was under way is answered. When somebody still uses the mount it is detached, so
-    /// that nobody new finds it, and what they have open fails.
+    /// that nobody new finds it, and what they have open fails after `grace`.
     pub(crate) async fn unmount(&mut self, grace: Duration) {
         if self.gone {
             return;

@@ -94,9 +94,10 @@ impl Running {
     /// Unmounts and stops. What is under way may end within `grace`; a mount that is still in use is detached, and says
     /// so in the log.
     pub async fn shutdown(&self, grace: Duration) {
+        let begun = tokio::time::Instant::now();
         self.fs.drop_kept();
-        self.mounted.lock().await.unmount(grace).await;
-        self.tasks.shutdown(grace).await;
+        self.mounted.lock().await.unmount(grace / 2).await;
+        self.tasks.shutdown(grace.saturating_sub(begun.elapsed())).await;
         self.fs.drop_kept();
         self.device.clear();
     }

@@ -4,9 +4,11 @@ use super::open::Opened;
 use super::{Fs, Who, gone, node};
 use crate::attr::{Stat, millis};
 use crate::backend::AttrChange;
+use goosefs_core::id::InodeId;
 use goosefs_core::{Code, Error, Result};
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::sync::oneshot;
 
 /// What setattr shall change.
 #[derive(Debug, Clone, Default)]
@@ -40,13 +42,35 @@ impl Fs {
     ) -> Result<(Stat, Opened)> {
         self.require_writable()?;
         let directory = node::directory(parent)?;
+        let (fs, name) = (self.clone(), name.to_owned());
+        let (tell, told) = oneshot::channel();
+        // Run to its end even if the program was killed: a file that was created must be completed.
+        self.tasks.spawn("create", async move {
+            let outcome = fs.create_file(who, (parent, directory), &name, mode, flags).await;
+            if let Err(Ok((_, opened))) = tell.send(outcome)
+                && let Err(error) = fs.release(opened.handle).await
+            {
+                tracing::debug!(%error, name, "closing a file whose creator is gone");
+            }
+        });
+        told.await.unwrap_or_else(|_| Err(Error::new(Code::Cancelled, "the mount is shutting down")))
+    }
+
+    async fn create_file(
+        self: &Arc<Fs>,
+        who: Who,
+        (parent, directory): (u64, InodeId),
+        name: &str,
+        mode: u32,
+        flags: i32,
+    ) -> Result<(Stat, Opened)> {
         let caller = self.caller(who).await;
         let create = self.backend.create(caller, directory, name, mode & 0o7777);
         match self.bounded("create", create).await {
             Ok(attr) => {
                 self.remember(&attr);
-                let opened = self.open_created(who, attr.clone());
-                Ok((self.stat(&attr).await, opened))
+                let stat = self.stat(&attr).await;
+                Ok((stat, self.open_created(who, attr)))
             }
             Err(error) if error.code == Code::AlreadyExists && flags & libc::O_EXCL == 0 => {
                 let stat = self.lookup(who, parent, name).await?;

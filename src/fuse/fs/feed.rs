@@ -54,6 +54,7 @@ impl Fs {
     fn apply_change(&self, change: &Change) {
         if change.node != 0 {
             let void = node::fuse(change.node);
+            // What is being written through this mount we know better than the feed.
             if !self.is_ours(void) {
                 self.content_changed(void);
                 self.kernel.node_changed(void);
@@ -66,7 +67,7 @@ impl Fs {
         }
     }
 
-    /// Whether the content is being written through this mount: then we know better than the feed.
+    /// Whether the content is being written through this mount.
     fn is_ours(&self, node: u64) -> bool {
         ContentId::from_raw(node).is_some_and(|content| self.writing_of(content).is_some())
     }

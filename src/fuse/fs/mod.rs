@@ -12,6 +12,8 @@ pub mod node;
 pub mod open;
 pub mod read;
 pub mod recent;
+#[cfg(test)]
+mod tests;
 pub mod write;
 
 use crate::attr::{Kind, Stat, kind};
@@ -148,7 +150,7 @@ impl Fs {
         self.within(self.config.data_deadline, what, call).await
     }
 
-    async fn within<T>(
+    pub(crate) async fn within<T>(
         &self,
         limit: Duration,
         what: &str,

@@ -17,6 +17,10 @@ use parking_lot::Mutex;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long the worker on this machine has to hand a file out; it answers from memory.
+const LOCAL_WORKER: Duration = Duration::from_secs(5);
 
 /// An open file.
 pub struct Handle {
@@ -53,6 +57,8 @@ pub struct Opened {
     pub way: Way,
     /// The page cache still holds this very content.
     pub keep_cache: bool,
+    /// Nothing can be dirty at close: the kernel need not ask.
+    pub read_only: bool,
 }
 
 impl Fs {
@@ -65,7 +71,7 @@ impl Fs {
         if flags & libc::O_ACCMODE != libc::O_RDONLY {
             return self.open_for_writing(who, node, content, flags).await;
         }
-        if let Some(opened) = self.open_at_once(who, node, content) {
+        if let Some(opened) = self.open_at_once(who, node, flags) {
             return Ok(opened);
         }
         if let Some(writing) = self.writing_of(content) {
@@ -82,26 +88,23 @@ impl Fs {
         Ok(self.opened(who, attr, want, None))
     }
 
-    /// An open that needs nobody: the file is open by passthrough already, or was lately.
-    fn open_at_once(&self, who: Who, node: u64, content: ContentId) -> Option<Opened> {
-        if self.writing_of(content).is_some() {
+    /// An open that needs nobody and never waits: the file is open by passthrough already, or was lately.
+    pub fn open_at_once(&self, who: Who, node: u64, flags: i32) -> Option<Opened> {
+        let content = node::content(node).ok()?;
+        if flags & libc::O_ACCMODE != libc::O_RDONLY || self.writing_of(content).is_some() {
             return None;
         }
         let attr = self.known(node).filter(|attr| attr.completed)?;
-        let want = {
+        let backing = {
             let mut opens = self.opens.lock();
-            if let Some((backing, good)) = opens.modes.in_force(node) {
-                (good && backing.generation() == attr.generation).then(|| Want::Passthrough(backing.clone()))
-            } else if opens.modes.passthrough_is_free(node) {
-                opens
-                    .kept
-                    .take(node)
-                    .filter(|backing| backing.is_alive() && backing.generation() == attr.generation)
-                    .map(Want::Passthrough)
-            } else {
-                None
+            match opens.modes.in_force(node) {
+                Some(backing) => Some(backing.clone()),
+                None if opens.modes.passthrough_is_free(node) => opens.kept.take(node),
+                None => None,
             }
         }?;
+        let good = backing.is_alive() && backing.generation() == attr.generation;
+        let want = good.then_some(Want::Passthrough(backing))?;
         Some(self.opened(who, attr, want, None))
     }
 
@@ -117,12 +120,13 @@ impl Fs {
         if useful && let Some(backing) = self.backing(attr).await {
             return Want::Passthrough(backing);
         }
-        Want::Cached
+        Want::Cached { generation: attr.generation }
     }
 
     /// Asks the local worker for the file behind a content and makes it known to the kernel.
     async fn backing(&self, attr: &Attr) -> Option<Arc<Backing>> {
-        let local = match self.bounded("open cached file", self.backend.local_file(attr)).await {
+        let asked = self.backend.local_file(attr);
+        let local = match self.within(LOCAL_WORKER, "open cached file", asked).await {
             Ok(local) => local?,
             Err(error) => {
                 tracing::debug!(%error, content = attr.content, "no cached file, reads come to the daemon");
@@ -172,8 +176,9 @@ impl Fs {
         let way = self.opens.lock().modes.open(node, want);
         let keep_cache = matches!(way, Way::Cached) && self.page_cache_is_of(node, &attr);
         self.metrics.opened(way.name());
+        let read_only = writing.is_none();
         let handle = Handle { node, attr, way: way.clone(), who, source: Mutex::new(None), writing };
-        Opened { handle: self.insert_handle(Arc::new(handle)), way, keep_cache }
+        Opened { handle: self.insert_handle(Arc::new(handle)), way, keep_cache, read_only }
     }
 
     /// Whether the page cache of `node` was filled from this version, which it is from now on.
@@ -224,12 +229,12 @@ impl Fs {
         drop(gone);
     }
 
-    /// The bytes of a content are others now: no new open may use what was known of the old ones.
+    /// A content is not what it was: no new open may use what was known of it. Those that have its old backing file open
+    /// go on reading that.
     pub(super) fn content_changed(&self, node: u64) {
         self.forget_attr(node);
         let gone = {
             let mut opens = self.opens.lock();
-            opens.modes.changed(node);
             opens.kept.take(node)
         };
         drop(gone);

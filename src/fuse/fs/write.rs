@@ -351,8 +351,14 @@ impl Fs {
             }
             self.complete_state(writing, &mut state, who).await
         };
-        if let Err(error) = &outcome {
-            tracing::warn!(content = %writing.content, %error, "the file stays incomplete");
+        match &outcome {
+            Ok(()) => {}
+            Err(error) if error.code == Code::NotFound => {
+                tracing::debug!(content = %writing.content, "removed or replaced before it was complete");
+            }
+            Err(error) => {
+                tracing::warn!(content = %writing.content, %error, "the file stays incomplete");
+            }
         }
         let mut all = self.writing.lock();
         if *writing.writers.lock() == 0 {

@@ -19,8 +19,11 @@ use std::sync::Arc;
 pub enum Want {
     /// The kernel reads this file itself.
     Passthrough(Arc<Backing>),
-    /// The page cache, filled by the daemon.
-    Cached,
+    /// The page cache, filled by the daemon with this generation of the content.
+    Cached {
+        /// Which generation the opener shall read.
+        generation: u64,
+    },
     /// Every read and write comes to the daemon: files that are being written, or change under the reader.
     Direct,
 }
@@ -61,8 +64,6 @@ impl Way {
 struct Open {
     /// Set while anything is open by passthrough or through it.
     backing: Option<Arc<Backing>>,
-    /// The backing file no longer has the content's bytes (it was truncated): nobody new may read it.
-    stale: bool,
     by_backing: u32,
     cached: u32,
     direct: u32,
@@ -75,11 +76,10 @@ pub struct Modes {
 }
 
 impl Modes {
-    /// The backing file that every open of `node` must carry now, and whether its bytes are still the content's.
+    /// The backing file that every open of `node` must carry now.
     #[must_use]
-    pub fn in_force(&self, node: u64) -> Option<(&Arc<Backing>, bool)> {
-        let open = self.nodes.get(&node)?;
-        open.backing.as_ref().map(|backing| (backing, !open.stale))
+    pub fn in_force(&self, node: u64) -> Option<&Arc<Backing>> {
+        self.nodes.get(&node)?.backing.as_ref()
     }
 
     /// Whether a backing file would be of use to an open of `node`: nothing bars passthrough.
@@ -95,8 +95,8 @@ impl Modes {
             open.by_backing += 1;
             let backing = backing.clone();
             let same_bytes = match &want {
-                Want::Passthrough(offered) => !open.stale && offered.generation() == backing.generation(),
-                Want::Cached => !open.stale,
+                Want::Passthrough(offered) => offered.generation() == backing.generation(),
+                Want::Cached { generation } => *generation == backing.generation(),
                 Want::Direct => false,
             };
             return if same_bytes { Way::Passthrough(backing) } else { Way::Through(backing) };
@@ -107,7 +107,7 @@ impl Modes {
                 open.backing = Some(backing.clone());
                 Way::Passthrough(backing)
             }
-            Want::Passthrough(_) | Want::Cached => {
+            Want::Passthrough(_) | Want::Cached { .. } => {
                 open.cached += 1;
                 Way::Cached
             }
@@ -118,8 +118,8 @@ impl Modes {
         }
     }
 
-    /// An open that was decided as `way` was released. Gives back the backing file when it was the last that used it
-    /// and the bytes are still good: it may be kept for the next open.
+    /// An open that was decided as `way` was released. Gives back the backing file when it was the last that used it: it
+    /// may be kept for the next open.
     pub fn close(&mut self, node: u64, way: &Way) -> Option<Arc<Backing>> {
         let open = self.nodes.get_mut(&node)?;
         let mut free = None;
@@ -127,8 +127,7 @@ impl Modes {
             Way::Passthrough(_) | Way::Through(_) => {
                 open.by_backing = open.by_backing.saturating_sub(1);
                 if open.by_backing == 0 {
-                    free = open.backing.take().filter(|_| !open.stale);
-                    open.stale = false;
+                    free = open.backing.take();
                 }
             }
             Way::Cached => open.cached = open.cached.saturating_sub(1),
@@ -138,15 +137,6 @@ impl Modes {
             self.nodes.remove(&node);
         }
         free
-    }
-
-    /// The content of `node` was truncated or replaced: a backing file in force is of the old bytes.
-    pub fn changed(&mut self, node: u64) {
-        if let Some(open) = self.nodes.get_mut(&node)
-            && open.backing.is_some()
-        {
-            open.stale = true;
-        }
     }
 
     /// Nodes that are open.
@@ -167,6 +157,7 @@ mod tests {
     use super::*;
     use crate::kernel::testing::FakeKernel;
 
+    const CACHED: Want = Want::Cached { generation: 1 };
     const NODE: u64 = 7 << 24 | 0xFF_FFFF;
 
     fn offered(kernel: &Arc<FakeKernel>, generation: u64) -> Arc<Backing> {
@@ -199,7 +190,7 @@ mod tests {
         let writer = modes.open(NODE, Want::Direct);
         assert!(matches!(writer, Way::Through(_)));
         assert_eq!(id_of(&first), id_of(&writer));
-        let reader = modes.open(NODE, Want::Cached);
+        let reader = modes.open(NODE, CACHED);
         assert!(matches!(reader, Way::Passthrough(_)), "the same bytes are there already");
     }
 
@@ -210,20 +201,20 @@ mod tests {
         let first = modes.open(NODE, Want::Passthrough(offered(&kernel, 1)));
         let writer = modes.open(NODE, Want::Direct);
         assert!(modes.close(NODE, &first).is_none(), "the writer still carries the id");
-        let reader = modes.open(NODE, Want::Cached);
+        let reader = modes.open(NODE, CACHED);
         assert_eq!(id_of(&reader), id_of(&writer));
         assert!(modes.close(NODE, &reader).is_none());
         let free = modes.close(NODE, &writer);
         assert!(free.is_some(), "the last close gives the file back to be kept");
         assert!(modes.is_empty());
-        assert!(matches!(modes.open(NODE, Want::Cached), Way::Cached));
+        assert!(matches!(modes.open(NODE, CACHED), Way::Cached));
     }
 
     #[test]
     fn rule_b_no_passthrough_while_the_page_cache_is_in_use() {
         let kernel = FakeKernel::new();
         let mut modes = Modes::default();
-        let cached = modes.open(NODE, Want::Cached);
+        let cached = modes.open(NODE, CACHED);
         assert!(matches!(modes.open(NODE, Want::Direct), Way::Direct), "direct is fine beside the cache");
         let second = modes.open(NODE, Want::Passthrough(offered(&kernel, 1)));
         assert!(matches!(second, Way::Cached));
@@ -249,15 +240,13 @@ mod tests {
         let kernel = FakeKernel::new();
         let mut modes = Modes::default();
         let old = modes.open(NODE, Want::Passthrough(offered(&kernel, 1)));
-        modes.changed(NODE);
-        let new = modes.open(NODE, Want::Passthrough(offered(&kernel, 2)));
+        let new = modes.open(NODE, Want::Cached { generation: 2 });
         assert!(matches!(new, Way::Through(_)));
         assert_eq!(id_of(&old), id_of(&new), "the kernel would refuse another id");
-        assert!(matches!(modes.open(NODE, Want::Cached), Way::Through(_)));
         modes.close(NODE, &old);
-        modes.close(NODE, &new);
-        assert!(modes.close(NODE, &new).is_none(), "old bytes are not kept");
-        drop((old, new));
+        let last = modes.close(NODE, &new).expect("free again");
+        assert_eq!(last.generation(), 1, "who keeps it must look at its generation");
+        drop((old, new, last));
         assert!(kernel.registered().is_empty());
         assert!(matches!(modes.open(NODE, Want::Passthrough(offered(&kernel, 2))), Way::Passthrough(_)));
     }
@@ -274,7 +263,7 @@ mod tests {
     fn nodes_do_not_touch_each_other() {
         let kernel = FakeKernel::new();
         let mut modes = Modes::default();
-        modes.open(NODE, Want::Cached);
+        modes.open(NODE, CACHED);
         assert!(matches!(modes.open(NODE + 1, Want::Passthrough(offered(&kernel, 1))), Way::Passthrough(_)));
         assert_eq!(modes.len(), 2);
     }
@@ -303,7 +292,7 @@ mod tests {
                     drop(modes.close(NODE, &way));
                 }
                 2 => open.push(modes.open(NODE, Want::Passthrough(offered(&kernel, 1)))),
-                3 => open.push(modes.open(NODE, Want::Cached)),
+                3 => open.push(modes.open(NODE, CACHED)),
                 _ => open.push(modes.open(NODE, Want::Direct)),
             }
             let ids: std::collections::BTreeSet<u32> = open.iter().filter_map(id_of).collect();

@@ -1,0 +1,172 @@
+//! The file system without a mount: a kernel that only remembers, a cluster in memory.
+
+use super::*;
+use crate::fs::change::SetAttr;
+use crate::handle::modes::Way;
+use crate::kernel::testing::FakeKernel;
+use crate::testing::TestCluster;
+use bytes::Bytes;
+use goosefs_core::clock::SystemClock;
+use goosefs_core::metrics::Metrics;
+use goosefs_core::task::Tasks;
+
+const ME: Who = Who { uid: 0, gid: 0 };
+
+struct Bench {
+    cluster: TestCluster,
+    kernel: Arc<FakeKernel>,
+    fs: Arc<Fs>,
+    tasks: Tasks,
+    _dir: tempfile::TempDir,
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = TestCluster::new(dir.path());
+    let kernel = FakeKernel::new();
+    let tasks = Tasks::new("fuse");
+    let fs = Fs::new(
+        Config::new("/nowhere"),
+        Arc::new(cluster.clone()),
+        kernel.clone(),
+        SystemClock::shared(),
+        FuseMetrics::new(&Metrics::new()),
+        tasks.clone(),
+    );
+    fs.allow_passthrough();
+    Bench { cluster, kernel, fs, tasks, _dir: dir }
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{what} did not come to be within 30 s");
+}
+
+#[tokio::test]
+async fn a_small_file_is_registered_once_for_many_opens() {
+    let bench = bench();
+    let Bench { cluster, kernel, fs, .. } = &bench;
+    cluster.put("f", b"bytes").expect("a file");
+    let stat = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    for _ in 0..5 {
+        let opened = fs.open(ME, stat.node, libc::O_RDONLY).await.expect("open");
+        assert!(matches!(opened.way, Way::Passthrough(_)));
+        fs.release(opened.handle).await.expect("release");
+    }
+    assert_eq!((cluster.local_calls(), kernel.registered().len()), (1, 1));
+    fs.drop_kept();
+    assert!(kernel.registered().is_empty());
+    assert_eq!(cluster.leases(), 0);
+}
+
+#[tokio::test]
+async fn a_file_whose_creator_was_killed_is_completed_all_the_same() {
+    let bench = bench();
+    let Bench { cluster, fs, .. } = &bench;
+    {
+        let create = fs.create(ME, node::ROOT, "f", 0o644, libc::O_WRONLY);
+        let mut create = std::pin::pin!(create);
+        assert!(futures_poll(create.as_mut()).is_pending());
+    }
+    until("the file is complete", || cluster.completed("f") == Some((true, 0))).await;
+    until("nothing is open", || fs.metrics().handles.get() == 0).await;
+    assert!(fs.writing.lock().is_empty());
+}
+
+fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    future.poll(&mut context)
+}
+
+#[tokio::test]
+async fn what_others_change_is_told_to_the_kernel_and_forgotten() {
+    let bench = bench();
+    let Bench { cluster, kernel, fs, tasks, .. } = &bench;
+    cluster.put("f", b"old").expect("a file");
+    tasks.spawn("feed", feed::follow(fs.clone(), tasks.stop()));
+    let old = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    until("the feed is listened to", || {
+        cluster.put("other", b"x").expect("a file");
+        !kernel.changed.lock().is_empty()
+    })
+    .await;
+    cluster.put("f", b"newer").expect("a replacement");
+    until("the kernel knows", || kernel.changed.lock().contains(&format!("node {}", old.node))).await;
+    until("the kernel knows", || kernel.changed.lock().contains(&"1/f".to_owned())).await;
+    assert_eq!(fs.getattr(old.node).await.expect_err("gone").code, Code::Stale);
+    let new = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    assert_ne!(new.node, old.node);
+    assert_eq!(new.size, 5);
+    assert!(tasks.shutdown(Duration::from_secs(5)).await.is_empty(), "the feed ends when told");
+}
+
+#[tokio::test]
+async fn an_open_file_that_was_removed_has_attributes_and_no_name() {
+    let bench = bench();
+    let Bench { cluster, fs, .. } = &bench;
+    cluster.put("f", b"bytes").expect("a file");
+    let stat = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    let opened = fs.open(ME, stat.node, libc::O_RDONLY).await.expect("open");
+    fs.remove(ME, node::ROOT, "f", false).await.expect("unlink");
+    fs.forget_attr(stat.node);
+    let shown = fs.getattr(stat.node).await.expect("still open");
+    assert_eq!((shown.size, shown.links), (5, 0));
+    fs.release(opened.handle).await.expect("release");
+    assert_eq!(fs.getattr(stat.node).await.expect_err("gone").code, Code::Stale);
+    assert_eq!(fs.open(ME, stat.node, libc::O_RDONLY).await.expect_err("gone").code, Code::Stale);
+}
+
+#[tokio::test]
+async fn two_writers_share_one_file_and_the_last_completes_it() {
+    let bench = bench();
+    let Bench { cluster, fs, .. } = &bench;
+    let (stat, first) = fs.create(ME, node::ROOT, "f", 0o644, libc::O_WRONLY).await.expect("create");
+    let second = fs.open(ME, stat.node, libc::O_WRONLY).await.expect("open");
+    fs.write(first.handle, 0, Bytes::from_static(b"one")).await.expect("write");
+    fs.write(second.handle, 3, Bytes::from_static(b"two")).await.expect("write");
+    fs.release(first.handle).await.expect("release");
+    assert_eq!(cluster.completed("f"), Some((false, 0)));
+    assert_eq!(fs.getattr(stat.node).await.expect("stat").size, 6);
+    fs.release(second.handle).await.expect("release");
+    assert_eq!(cluster.completed("f"), Some((true, 6)));
+    assert!(fs.writing.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_size_that_cannot_be_set_changes_nothing_else() {
+    let bench = bench();
+    let Bench { cluster, fs, .. } = &bench;
+    cluster.put("f", b"bytes").expect("a file");
+    let stat = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    let set = SetAttr { size: Some(3), mode: Some(0o600), ..SetAttr::default() };
+    assert_eq!(fs.setattr(ME, stat.node, set).await.expect_err("size").code, Code::Unimplemented);
+    let after = fs.getattr(stat.node).await.expect("stat");
+    assert_eq!((after.size, after.perm), (5, 0o755));
+    assert!(fs.writing.lock().is_empty());
+    assert_eq!(cluster.completed("f"), Some((true, 5)));
+}
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_ends_with_its_deadline() {
+    let bench = bench();
+    let Bench { cluster, fs, .. } = &bench;
+    cluster.cache(false);
+    cluster.put("f", b"bytes").expect("a file");
+    cluster.hold_reads(true);
+    let limit = Duration::from_millis(20);
+    let source = fs.backend.source(&fs.lookup_attr("f").await);
+    let outcome = fs.within(limit, "read", source.read(0, 1)).await;
+    assert_eq!(outcome.expect_err("held").code, Code::DeadlineExceeded);
+}
+
+impl Fs {
+    async fn lookup_attr(&self, name: &str) -> Attr {
+        let caller = Caller::default();
+        self.backend.lookup(caller, goosefs_core::id::InodeId::ROOT, name).await.expect("lookup")
+    }
+}
