@@ -8,6 +8,7 @@ use crate::wrap::Backoff;
 use goosefs_core::{Code, Error, Result};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use url::Url;
 
@@ -24,6 +25,7 @@ pub(super) struct Client {
     base: Url,
     http: reqwest::Client,
     options: Options,
+    told_without_ranges: AtomicBool,
 }
 
 impl Client {
@@ -45,7 +47,7 @@ impl Client {
             .default_headers(headers)
             .build()
             .map_err(|cause| Error::new(Code::Internal, "HTTP cannot be set up").caused_by(cause))?;
-        Ok(Client { base, http, options: options.clone() })
+        Ok(Client { base, http, options: options.clone(), told_without_ranges: AtomicBool::new(false) })
     }
 
     /// The mounted address; it ends with a slash.
@@ -55,6 +57,13 @@ impl Client {
 
     pub(super) fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Says, once, that the server sends whole files when asked for ranges.
+    pub(super) fn tell_without_ranges(&self) {
+        if !self.told_without_ranges.swap(true, Ordering::Relaxed) {
+            tracing::info!(server = %self.base, "this server knows no ranges: reads begin at the start of the file");
+        }
     }
 
     /// The pauses between tries of one request or transfer.

@@ -163,8 +163,11 @@ impl Source {
                 return Err(Error::new(Code::Ufs, message));
             }
         } else {
-            // The server knows no ranges. What lies before is read and dropped.
+            // What lies before is read and dropped.
             skip = range.start;
+            if *range != (0..self.expected.length) {
+                self.client.tell_without_ranges();
+            }
         }
         let stall = self.client.options().stall_timeout;
         Ok(Transfer { chunks: answer.bytes_stream().boxed(), skip, stall })

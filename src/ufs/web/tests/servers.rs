@@ -1,11 +1,15 @@
 //! Against real servers: nginx with autoindex and fancyindex, Python's `http.server`.
 
+use super::super::client::Client;
 use super::mounted;
 use crate::suite::{self, bytes_of, listed};
 use crate::testing::{Page, Serving, Tree, or_skip};
+use crate::web::Options;
 use futures::StreamExt;
 use goosefs_core::Code;
 use goosefs_core::proto::internal::NodeKind;
+use reqwest::Method;
+use reqwest::header::HeaderMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -157,6 +161,16 @@ async fn a_slow_reader_gets_everything() {
     assert!(read == bytes);
 }
 
+/// nginx numbers its connections.
+const NUMBERED: &str = "location = /connections { return 200 $connection; }";
+
+async fn connections_of(serving: &Serving) -> u32 {
+    let url = format!("{}connections", serving.uri()).parse().unwrap();
+    let client = Client::new(url, &Options::default()).unwrap();
+    let answer = client.send(&Method::GET, client.base(), &HeaderMap::new()).await.unwrap();
+    answer.text().await.unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_listing_and_its_files_use_few_connections_and_one_look_a_file() {
     let folder = TempDir::new().unwrap();
@@ -164,20 +178,28 @@ async fn a_listing_and_its_files_use_few_connections_and_one_look_a_file() {
     for number in 0..200 {
         tree.put(&format!("f{number}"), b"x").unwrap();
     }
-    let directives = "location = /connections { return 200 $connection; }";
-    let serving = Serving::of(folder.path(), Page::Autoindex).directives(directives).start();
+    let serving = Serving::of(folder.path(), Page::Autoindex).directives(NUMBERED).start();
     let Some(serving) = or_skip("connections", serving) else { return };
     let ufs = mounted(&serving.uri(), &[("parallel", "8")]);
     assert_eq!(listed(&*ufs, "").await.unwrap().len(), 200);
     let looks = serving.requests().iter().filter(|line| line.starts_with("HEAD /f")).count();
     assert_eq!(looks, 200);
-    // nginx numbers its connections.
-    let number = reqwest_text(&format!("{}connections", serving.uri())).await;
-    assert!(number.parse::<u32>().unwrap() < 20, "{number} connections for one listing by 8");
+    let connections = connections_of(&serving).await;
+    assert!(connections < 20, "{connections} connections for one listing by 8");
 }
 
-async fn reqwest_text(url: &str) -> String {
-    let client = super::super::client::Client::new(url.parse().unwrap(), &Default::default()).unwrap();
-    let url = client.base().clone();
-    client.send(&reqwest::Method::GET, &url, &Default::default()).await.unwrap().text().await.unwrap()
+#[tokio::test]
+async fn many_ranges_use_few_connections() {
+    let folder = TempDir::new().unwrap();
+    let mut tree = Tree::at(folder.path());
+    tree.put("file", &vec![1; 64 << 16]).unwrap();
+    let serving = Serving::of(folder.path(), Page::Autoindex).directives(NUMBERED).start();
+    let Some(serving) = or_skip("connections", serving) else { return };
+    let ufs = mounted(&serving.uri(), &[]);
+    let version = ufs.stat("file").await.unwrap().fingerprint;
+    for page in 0..64 {
+        bytes_of(&*ufs, "file", page << 16..(page + 1) << 16, &version).await.unwrap();
+    }
+    let connections = connections_of(&serving).await;
+    assert!(connections < 10, "{connections} connections for 64 ranges one after the other");
 }
