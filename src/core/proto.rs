@@ -17,7 +17,7 @@ pub mod public {
     }
 }
 
-pub use generated::goosefs::{internal, journal, raft};
+pub use generated::goosefs::{image, internal, journal, raft};
 
 /// Method numbers of frames. Wire format: never change one, only add.
 pub mod method {

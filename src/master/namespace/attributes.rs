@@ -2,7 +2,7 @@
 
 use super::Namespace;
 use super::inode::Inode;
-use super::step::{Step, check_writable, invalid};
+use super::step::{Step, invalid};
 use goosefs_core::error::Result;
 use goosefs_core::id::InodeId;
 use goosefs_core::proto::journal::SetAttributes;
@@ -25,7 +25,7 @@ impl Namespace {
             let inode = self.node(*id)?;
             check_xattr_room(inode, command)?;
             if touches_storage(command) {
-                check_writable(self.mount_of(inode.mount))?;
+                step.check_writable(self.mount_of(inode.mount))?;
             }
         }
         for id in all {

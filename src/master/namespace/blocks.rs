@@ -2,7 +2,7 @@
 
 use super::Namespace;
 use super::inode::{Block, File, Inode, UfsObject};
-use super::step::{Step, check_writable, invalid};
+use super::step::{Step, invalid};
 use goosefs_core::error::{Code, Error, Result};
 use goosefs_core::id::{BlockId, ContentId, InodeId, WorkerId, max_file_len};
 use goosefs_core::proto::internal::{Fingerprint, Persistence};
@@ -107,7 +107,7 @@ impl Namespace {
         let id = self.inode_of_content(content)?;
         self.check_free(id)?;
         let (inode, file) = self.file_node(id)?;
-        check_writable(self.mount_of(inode.mount))?;
+        step.check_writable(self.mount_of(inode.mount))?;
         if file.generation == u32::MAX {
             return Err(invalid(format!("{} was truncated too often", self.describe(id))));
         }

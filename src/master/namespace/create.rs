@@ -2,7 +2,7 @@
 
 use super::Namespace;
 use super::inode::{Body, File, NO_MTIME, UfsObject, writes_through};
-use super::step::{Step, check_writable, invalid};
+use super::step::{Step, invalid};
 use goosefs_core::error::{Code, Error, Result};
 use goosefs_core::id::InodeId;
 use goosefs_core::path::{PATH_MAX, check_name};
@@ -18,7 +18,7 @@ const MISSING_MODE: u32 = 0o755;
 
 impl Namespace {
     pub(super) fn create_file(&mut self, step: &mut Step, command: &CreateFile) -> Result<()> {
-        let (at, missing) = self.check_room(command.parent, &command.missing, &command.name)?;
+        let (at, missing) = self.check_room(step, command.parent, &command.missing, &command.name)?;
         if !BLOCK_SIZES.contains(&command.block_size) {
             return Err(invalid(format!("a block size of {} bytes is not allowed", command.block_size))
                 .hint("give 1 byte to 1 TiB"));
@@ -59,7 +59,7 @@ impl Namespace {
     }
 
     pub(super) fn make_directory(&mut self, step: &mut Step, command: &MakeDirectory) -> Result<()> {
-        let (at, missing) = self.check_room(command.parent, &command.missing, &command.name)?;
+        let (at, missing) = self.check_room(step, command.parent, &command.missing, &command.name)?;
         if missing.is_empty()
             && let Some(id) = self.child(at, &command.name)?
         {
@@ -86,7 +86,7 @@ impl Namespace {
     }
 
     pub(super) fn make_symlink(&mut self, step: &mut Step, command: &MakeSymlink) -> Result<()> {
-        let (at, _) = self.check_room(command.parent, &[], &command.name)?;
+        let (at, _) = self.check_room(step, command.parent, &[], &command.name)?;
         if command.target.is_empty() || command.target.contains('\0') {
             return Err(invalid("the target of a symlink is empty or has a NUL"));
         }
@@ -108,6 +108,7 @@ impl Namespace {
     /// Whether an entry may be made: the deepest directory that exists, and the directories to be made below it.
     fn check_room<'n>(
         &self,
+        step: &Step,
         parent: u64,
         missing: &'n [String],
         name: &str,
@@ -116,7 +117,7 @@ impl Namespace {
         let (at, missing) = self.descend(InodeId(parent), missing)?;
         self.check_free(at)?;
         self.check_name_free(at, missing.first().map_or(name, String::as_str))?;
-        check_writable(self.mount_of(self.node(at)?.mount))?;
+        step.check_writable(self.mount_of(self.node(at)?.mount))?;
         Ok((at, missing))
     }
 

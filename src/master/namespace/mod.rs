@@ -18,6 +18,8 @@ mod attributes;
 mod blocks;
 mod children;
 mod create;
+mod decode;
+mod encode;
 mod freeze;
 mod identity;
 mod inode;
@@ -32,8 +34,11 @@ mod persist;
 mod read;
 mod remove;
 mod rename;
+mod restore;
 mod session;
 mod step;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod view;
 

@@ -3,7 +3,7 @@
 use super::Namespace;
 use super::blocks::content_of;
 use super::inode::UfsObject;
-use super::step::{Step, check_writable, invalid};
+use super::step::{Step, invalid};
 use goosefs_core::error::{Code, Error, Result};
 use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::proto::internal::{Fingerprint, Persistence};
@@ -30,7 +30,7 @@ impl Namespace {
             let text = format!("{} lies in no mounted under-storage", self.describe(id));
             return Err(invalid(text).hint("mount one above it"));
         };
-        check_writable(self.mount_of(inode.mount))?;
+        step.check_writable(self.mount_of(inode.mount))?;
         if file.persistence == Persistence::Lost {
             let text = format!("the only copy of {} was on a worker that is gone", self.describe(id));
             return Err(Error::new(Code::Lost, text));

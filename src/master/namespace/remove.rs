@@ -2,7 +2,7 @@
 
 use super::Namespace;
 use super::inode::{Inode, UfsObject};
-use super::step::{Step, check_writable, invalid, not_found};
+use super::step::{Step, invalid, not_found};
 use goosefs_core::error::{Code, Error, Result};
 use goosefs_core::id::InodeId;
 use goosefs_core::proto::internal::NodeKind;
@@ -15,7 +15,7 @@ impl Namespace {
         let Some(id) = self.child(parent, &command.name)? else {
             return Err(not_found(self.describe_entry(parent, &command.name)));
         };
-        self.check_removable(id, command)?;
+        self.check_removable(step, id, command)?;
         let object = self.node(id)?.object;
         if object != UfsObject::None && !command.cache_only && !step.effect_done {
             let recursive = command.recursive;
@@ -40,7 +40,7 @@ impl Namespace {
         Some(Effect::Remove(RemoveEffect { mount: mount.0, path, directory, recursive }))
     }
 
-    fn check_removable(&self, id: InodeId, command: &Remove) -> Result<()> {
+    fn check_removable(&self, step: &Step, id: InodeId, command: &Remove) -> Result<()> {
         let inode = self.node(id)?;
         check_kind(inode, command.expect(), || self.describe(id))?;
         if let Some(mount) = self.mounted_at(id).or_else(|| self.mount_below(id)) {
@@ -49,7 +49,7 @@ impl Namespace {
         }
         self.check_subtree_free(id)?;
         if !command.cache_only {
-            check_writable(self.mount_of(inode.mount))?;
+            step.check_writable(self.mount_of(inode.mount))?;
         }
         match inode.directory() {
             Some(directory) if !command.recursive && !directory.children.is_empty() => {

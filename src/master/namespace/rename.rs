@@ -3,7 +3,7 @@
 use super::Namespace;
 use super::inode::UfsObject;
 use super::name::Name;
-use super::step::{Step, check_writable, invalid, not_found};
+use super::step::{Step, invalid, not_found};
 use goosefs_core::error::{Code, Error, Result};
 use goosefs_core::id::InodeId;
 use goosefs_core::path::check_name;
@@ -25,7 +25,7 @@ impl Namespace {
             step.answer(self.attr_of(id)?);
             return Ok(());
         }
-        self.check_movable(id, new_parent, &command.new_name)?;
+        self.check_movable(step, id, new_parent, &command.new_name)?;
         if let Some(target) = target {
             self.check_replaceable(id, target, command)?;
         }
@@ -41,7 +41,7 @@ impl Namespace {
         Ok(())
     }
 
-    fn check_movable(&self, id: InodeId, new_parent: InodeId, new_name: &str) -> Result<()> {
+    fn check_movable(&self, step: &Step, id: InodeId, new_parent: InodeId, new_name: &str) -> Result<()> {
         if self.lies_in(new_parent, id) {
             return Err(invalid(format!("{} cannot be moved into itself", self.describe(id))));
         }
@@ -61,7 +61,7 @@ impl Namespace {
             );
             return Err(Error::new(Code::CrossMount, text).hint("copy, then remove"));
         }
-        check_writable(self.mount_of(from))
+        step.check_writable(self.mount_of(from))
     }
 
     fn check_replaceable(&self, id: InodeId, target: InodeId, command: &Rename) -> Result<()> {

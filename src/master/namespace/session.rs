@@ -190,10 +190,6 @@ impl Answers {
         self.vendor.iter().flat_map(|segment| segment.iter())
     }
 
-    pub(super) fn vendor_len(&self) -> usize {
-        self.vendor_length
-    }
-
     pub(super) fn push_vendor(&mut self, op: &VendorOp, answer: Answer, now_ms: u64, places: &mut Places) {
         let record = VendorRecord { most: op.most, least: op.least, at_ms: now_ms, answer };
         if record.answer != Answer::Forgotten {

@@ -38,6 +38,18 @@ impl<'a> Step<'a> {
         self.entry.caller.as_ref().map_or("", |caller| &caller.group)
     }
 
+    /// Refuses writes below a read-only mount; where nothing is mounted the cache takes them. What was done in the
+    /// under-storage already is carried through.
+    pub(super) fn check_writable(&self, mount: Option<&MountPoint>) -> Result<()> {
+        match mount {
+            Some(mount) if mount.read_only && !self.effect_done => {
+                let text = format!("the mount {} of {} is read-only", mount.path, mount.ufs);
+                Err(Error::new(Code::ReadOnly, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn answer(&mut self, attr: Attr) {
         self.applied.attr = Some(attr);
     }
@@ -66,14 +78,4 @@ pub(super) fn held(what: impl std::fmt::Display, intent: IntentId) -> Error {
 
 pub(super) fn invalid(what: impl Into<String>) -> Error {
     Error::new(Code::InvalidArgument, what)
-}
-
-/// Refuses writes below a read-only mount; where nothing is mounted the cache takes them.
-pub(super) fn check_writable(mount: Option<&MountPoint>) -> Result<()> {
-    match mount {
-        Some(mount) if mount.read_only => {
-            Err(Error::new(Code::ReadOnly, format!("the mount {} of {} is read-only", mount.path, mount.ufs)))
-        }
-        _ => Ok(()),
-    }
 }
