@@ -116,10 +116,11 @@ impl Namespace {
             file.container = container;
         }
         let id = container.inode();
+        let name = inode.name.clone();
         self.derived.add(id, &inode);
         self.inodes.insert(id, inode);
         self.edit_directory(parent, |directory| {
-            directory.children.insert(Name::new(&entry.name), id);
+            directory.children.insert(name, id);
             if let Some(listing) = directory.listing.as_mut().filter(|listing| listing.sweep) {
                 listing.seen.insert(id);
             }
@@ -273,7 +274,7 @@ impl Namespace {
         let mut next = 0;
         while let Some(id) = all.get(next).copied() {
             next += 1;
-            if id != root && self.mounted_at(id).is_some() || self.held_inodes.contains_key(&id) {
+            if self.mounted_at(id).is_some() || self.held_inodes.contains_key(&id) {
                 continue;
             }
             if let Some(directory) = self.inodes.get(id).and_then(Inode::directory) {

@@ -2,6 +2,7 @@
 //! come back to. Not part of an image; made again by a restore.
 
 use super::inode::{Body, Inode};
+use super::numbers::Contents;
 use super::view::Counts;
 use goosefs_core::id::{ContentId, InodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,8 +58,8 @@ impl Marks {
 pub(super) struct Derived {
     pub(super) counts: Counts,
     pub(super) replaced: BTreeMap<ContentId, InodeId>,
-    pub(super) unpersisted: BTreeSet<ContentId>,
-    pub(super) incomplete: BTreeSet<ContentId>,
+    pub(super) unpersisted: Contents,
+    pub(super) incomplete: Contents,
     pub(super) expiring: BTreeSet<(u64, InodeId)>,
     pub(super) pinned: BTreeSet<InodeId>,
 }
@@ -95,8 +96,12 @@ impl Derived {
         if let Some(content) = marks.replaced {
             self.replaced.insert(content, id);
         }
-        self.unpersisted.extend(marks.unpersisted);
-        self.incomplete.extend(marks.incomplete);
+        if let Some(content) = marks.unpersisted {
+            self.unpersisted.insert(content);
+        }
+        if let Some(content) = marks.incomplete {
+            self.incomplete.insert(content);
+        }
         self.expiring.extend(marks.expires_ms.map(|at| (at, id)));
         self.pinned.extend(marks.pinned.then_some(id));
     }
@@ -108,10 +113,10 @@ impl Derived {
             self.replaced.remove(&content);
         }
         if let Some(content) = marks.unpersisted {
-            self.unpersisted.remove(&content);
+            self.unpersisted.remove(content);
         }
         if let Some(content) = marks.incomplete {
-            self.incomplete.remove(&content);
+            self.incomplete.remove(content);
         }
         if let Some(at) = marks.expires_ms {
             self.expiring.remove(&(at, id));

@@ -28,6 +28,7 @@ mod load;
 mod marks;
 mod mount;
 mod name;
+mod numbers;
 mod outcome;
 mod pages;
 mod persist;

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 /// Longest name that needs no allocation.
 const INLINE: usize = 22;
@@ -11,8 +12,8 @@ const INLINE: usize = 22;
 pub(super) enum Name {
     /// Its first `length` bytes.
     Inline { length: u8, bytes: [u8; INLINE] },
-    /// More than fits inline.
-    Heap(Box<str>),
+    /// More than fits inline; the inode and its directory share it.
+    Heap(Arc<str>),
 }
 
 impl Name {

@@ -12,7 +12,6 @@ use goosefs_core::path::NsPath;
 use goosefs_core::proto::internal::{self, Attr, BlockHolders, DirEntry, NodeKind, Persistence};
 use goosefs_core::proto::journal;
 use goosefs_core::raft::ClusterMark;
-use std::ops::Bound;
 
 /// Nodes.
 impl Namespace {
@@ -314,16 +313,11 @@ impl Namespace {
     /// content id.
     #[must_use]
     pub fn unpersisted(&self, after: ContentId, limit: usize) -> Vec<Unpersisted> {
-        let behind = self.derived.unpersisted.range((Bound::Excluded(after), Bound::Unbounded));
+        let behind = self.derived.unpersisted.behind(after);
         let known = behind.filter_map(|content| {
-            let inode = self.inode_of_content(*content).ok()?;
+            let inode = self.inode_of_content(content).ok()?;
             let file = self.inodes.get(inode)?.file()?;
-            Some(Unpersisted {
-                content: *content,
-                inode,
-                persistence: file.persistence,
-                completed: file.completed,
-            })
+            Some(Unpersisted { content, inode, persistence: file.persistence, completed: file.completed })
         });
         known.take(limit).collect()
     }
@@ -331,21 +325,21 @@ impl Namespace {
     /// Unpersisted contents that have a block on `worker` and nowhere else.
     #[must_use]
     pub fn only_copies(&self, worker: WorkerId) -> Vec<ContentId> {
-        let only_there = |content: &&ContentId| {
-            let inode = self.inode_of_content(**content).ok().and_then(|id| self.inodes.get(id));
+        let only_there = |content: &ContentId| {
+            let inode = self.inode_of_content(*content).ok().and_then(|id| self.inodes.get(id));
             inode.is_some_and(|inode| inode.blocks().any(|(_, block)| block.workers == [worker]))
         };
-        self.derived.unpersisted.iter().filter(only_there).copied().collect()
+        self.derived.unpersisted.iter().filter(only_there).collect()
     }
 
     /// Files that nobody has completed and that were last written before `before_ms`.
     #[must_use]
     pub fn incomplete(&self, before_ms: u64) -> Vec<ContentId> {
-        let old = |content: &&ContentId| {
-            let inode = self.inode_of_content(**content).ok().and_then(|id| self.inodes.get(id));
+        let old = |content: &ContentId| {
+            let inode = self.inode_of_content(*content).ok().and_then(|id| self.inodes.get(id));
             inode.is_some_and(|inode| inode.mtime_ms < before_ms)
         };
-        self.derived.incomplete.iter().filter(old).copied().collect()
+        self.derived.incomplete.iter().filter(old).collect()
     }
 
     /// Inodes whose time to live has passed at `now_ms`, with their `TtlAction`: the longest overdue first.

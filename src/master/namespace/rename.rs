@@ -119,12 +119,13 @@ impl Namespace {
         self.unlink(step, parent, &command.name);
         step.change(parent, &command.name, 0);
         let now_ms = step.now_ms;
+        let name = Name::new(&command.new_name);
         self.edit(id, |inode| {
             inode.parent = new_parent;
-            inode.name = Name::new(&command.new_name);
+            inode.name = name.clone();
             inode.ctime_ms = now_ms;
         });
-        self.link(step, new_parent, &command.new_name, id);
+        self.link(step, new_parent, name, id);
         step.change(new_parent, &command.new_name, 0);
         let object = self.inodes.get(id).map_or(UfsObject::None, |inode| inode.object);
         self.raise_directories(new_parent, object);

@@ -205,20 +205,21 @@ impl Namespace {
         inode: Inode,
     ) {
         let id = container.inode();
+        let shared = inode.name.clone();
         self.derived.add(id, &inode);
         self.inodes.insert(id, inode);
-        self.link(step, parent, name, id);
+        self.link(step, parent, shared, id);
         step.change(parent, name, 0);
     }
 
     /// Puts an inode that is in the table into a directory.
-    pub(super) fn link(&mut self, step: &Step, parent: InodeId, name: &str, id: InodeId) {
+    pub(super) fn link(&mut self, step: &Step, parent: InodeId, name: Name, id: InodeId) {
         let now_ms = step.now_ms;
         if let Some(directory) = self.inodes.get_mut(parent) {
             directory.mtime_ms = now_ms;
             directory.ctime_ms = now_ms;
             if let Some(directory) = directory.directory_mut() {
-                directory.children.insert(Name::new(name), id);
+                directory.children.insert(name, id);
             }
         }
     }

@@ -108,10 +108,14 @@ impl Storage {
         path.is_empty() || self.0.get(path) == Some(&None)
     }
 
-    fn make_parents(&mut self, path: &str) {
-        for (at, _) in path.match_indices('/') {
-            self.0.entry(path[..at].to_owned()).or_insert(None);
+    fn make_parents(&mut self, path: &str) -> Result<(), Code> {
+        let parents = path.match_indices('/').map(|(at, _)| path[..at].to_owned());
+        for parent in parents {
+            if self.0.entry(parent).or_insert(None).is_some() {
+                return Err(Code::NotDirectory);
+            }
         }
+        Ok(())
     }
 
     /// Carries out an effect, as the leader does: doing it twice is doing it once. What an upload left, for its answer.
@@ -129,10 +133,13 @@ impl Storage {
             }
             Effect::Rename(moved) => match self.0.get(&moved.from).copied() {
                 Some(object) => {
-                    if object.is_none() && !below(&self.0, &moved.to).is_empty() {
+                    if self.0.contains_key(&moved.to) && !moved.replace {
+                        return Err(Code::AlreadyExists);
+                    }
+                    if !below(&self.0, &moved.to).is_empty() {
                         return Err(Code::NotEmpty);
                     }
-                    self.make_parents(&moved.to);
+                    self.make_parents(&moved.to)?;
                     let inside = below(&self.0, &moved.from);
                     self.0.remove(&moved.from);
                     self.0.insert(moved.to.clone(), object);
@@ -149,15 +156,17 @@ impl Storage {
             },
             Effect::MakeDirectory(made) => {
                 for path in &made.paths {
-                    self.make_parents(path);
-                    self.0.entry(path.clone()).or_insert(None);
+                    self.make_parents(path)?;
+                    if self.0.entry(path.clone()).or_insert(None).is_some() {
+                        return Err(Code::AlreadyExists);
+                    }
                 }
             }
             Effect::Persist(upload) => {
                 if self.0.get(&upload.path) == Some(&None) {
                     return Err(Code::IsDirectory);
                 }
-                self.make_parents(&upload.path);
+                self.make_parents(&upload.path)?;
                 self.0.insert(upload.path.clone(), Some((upload.length, version)));
                 return Ok(Some((upload.length, version)));
             }
