@@ -17,6 +17,7 @@ use goosefs_core::rpc::sasl::Sasl;
 use goosefs_core::rpc::server;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
+use goosefs_ufs::wrap::{Backoff, Limit, Metered, Retry, UfsMetrics};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,6 +154,20 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running> {
     start_with(config, deps, Box::new(goosefs_ufs::connect)).await
 }
 
+/// Calls that a storage gets at once from one master.
+const UFS_PLACES: usize = 64;
+
+/// What `connect` makes, limited, retried and counted.
+fn wrapped(connect: Box<Connect>, metrics: &Metrics) -> Box<Connect> {
+    let counted = UfsMetrics::register(metrics, "master");
+    Box::new(move |uri, options| {
+        let limited = Arc::new(Limit::new(connect(uri, options)?, UFS_PLACES));
+        let backoff = Backoff::new(3, Duration::from_millis(100), Duration::from_secs(2));
+        let retried = Arc::new(Retry::new(limited, backoff));
+        Ok(Arc::new(Metered::new(retried, counted.clone())))
+    })
+}
+
 /// As [`start`], with connectors of the caller's making.
 pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>) -> Result<Running> {
     config.check()?;
@@ -213,10 +228,10 @@ fn open_rooms(
     tasks: &Tasks,
     metrics: &Metrics,
 ) -> Arc<Master> {
+    let connectors = Arc::new(Connectors::new(wrapped(connect, metrics)));
     let metrics = Arc::new(MasterMetrics::new(metrics));
     let journal =
         Arc::new(Journal::new(node.clone(), state, clock.clone(), config.propose_timeout, metrics.clone()));
-    let connectors = Arc::new(Connectors::new(connect));
     let limits = LoadLimits {
         batch: config.load_batch.max(1),
         concurrency: config.load_concurrency,

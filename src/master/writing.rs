@@ -10,6 +10,7 @@
 
 use crate::journal::Op;
 use crate::master::Master;
+use crate::mounts::of_storage;
 use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::proto::internal::{Attr, Caller, Fingerprint, Persistence, WriteType};
 use goosefs_core::proto::journal::{CompleteFile, PersistFile, entry::Command};
@@ -104,9 +105,9 @@ impl Master {
         match tokio::time::timeout(LOOK_TIMEOUT, ufs.stat(&path)).await {
             Ok(Ok(entry)) => Ok((entry.fingerprint.length == length).then_some(entry.fingerprint)),
             Ok(Err(error)) if error.code == Code::NotFound => Ok(None),
-            Ok(Err(error)) => Err(error.context(format!("look for {path} in {}", mount.ufs))),
+            Ok(Err(error)) => Err(of_storage(error.context(format!("look for {path} in {}", mount.ufs)))),
             Err(_) => Err(Error::new(
-                Code::DeadlineExceeded,
+                Code::Ufs,
                 format!("{} did not say whether it has {path} within {LOOK_TIMEOUT:?}", mount.ufs),
             )),
         }

@@ -12,7 +12,7 @@ pub(crate) use upload::Uploads;
 
 use crate::journal::{Journal, Op};
 use crate::metrics::MasterMetrics;
-use crate::mounts::Connectors;
+use crate::mounts::{Connectors, of_storage};
 use crate::namespace::to_wire;
 use goosefs_core::id::IntentId;
 use goosefs_core::proto::internal::{Caller, Fingerprint};
@@ -136,7 +136,7 @@ impl Effects {
                 Err(error) => error,
             };
             if !may_pass(error.code) || started.elapsed() + pause > self.deadline {
-                return Some(Err(error));
+                return Some(Err(of_storage(error)));
             }
             tracing::debug!(intent = intent.id, %error, ?pause, "side effect failed, trying again");
             tokio::time::sleep(pause).await;

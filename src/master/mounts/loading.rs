@@ -111,7 +111,7 @@ impl Loader {
                 tracing::debug!(inode = inode.0, %error, "answering with what is known");
                 return Ok(false);
             }
-            Err(error) => return Err(error.context(format!("look at {path} in {}", mount.ufs))),
+            Err(error) => return Err(of_storage(error.context(format!("look at {path} in {}", mount.ufs)))),
         };
         let command = Command::ReviseFile(ReviseFile { inode: inode.0, fingerprint });
         self.journal.propose(command, &Caller::default(), Op::Unnumbered).await?;
@@ -197,7 +197,7 @@ impl Loader {
         path: &str,
         listing: &Listing,
     ) -> Result<()> {
-        let named = |error: Error| error.context(format!("list \"{path}\" of {}", mount.ufs));
+        let named = |error: Error| of_storage(error.context(format!("list \"{path}\" of {}", mount.ufs)));
         let stall = self.limits.stall;
         let mut entries = tokio::time::timeout(stall, ufs.list(path))
             .await
@@ -206,8 +206,9 @@ impl Loader {
         let mut batch = Vec::new();
         let mut first = true;
         loop {
-            let next =
-                tokio::time::timeout(stall, entries.next()).await.map_err(|_| stalled(mount, path, stall))?;
+            let next = tokio::time::timeout(stall, entries.next())
+                .await
+                .map_err(|_| named(stalled(mount, path, stall)))?;
             let Some(entry) = next else { break };
             let entry = entry.map_err(named)?;
             if check_name(&entry.name).is_err() {
@@ -270,6 +271,14 @@ fn stalled(mount: &MountPoint, path: &str, stall: Duration) -> Error {
         Code::DeadlineExceeded,
         format!("{} did not answer for \"{path}\" within {stall:?}", mount.ufs),
     )
+}
+
+/// What retries did not mend is told as the storage's trouble: a client that hears "unavailable" looks for another master.
+pub(crate) fn of_storage(mut error: Error) -> Error {
+    if error.code.retryable() {
+        error.code = Code::Ufs;
+    }
+    error
 }
 
 /// The under-storage may answer later; what it said before still stands.

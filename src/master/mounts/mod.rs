@@ -10,4 +10,4 @@ mod loading;
 
 pub(crate) use connectors::{Connect, Connectors};
 pub(crate) use freshness::Freshness;
-pub(crate) use loading::{LoadLimits, Loader};
+pub(crate) use loading::{LoadLimits, Loader, of_storage};

@@ -68,19 +68,25 @@ impl Held {
     }
 
     /// The call as the leader's Raft port takes it.
-    fn forwarded(&self) -> Request<Body> {
+    ///
+    /// # Errors
+    /// `Unauthenticated` for a user whose name cannot be told: the leader would take the call for its own.
+    fn forwarded(&self) -> Result<Request<Body>, Error> {
         let mut request = self.request();
         let headers = request.headers_mut();
         for name in DROPPED {
             headers.remove(name);
         }
         headers.remove(&USER_KEY);
-        let caller = self.parts.extensions.get::<Caller>();
-        if let Some(user) = caller.and_then(|caller| HeaderValue::from_bytes(caller.user.as_bytes()).ok()) {
-            headers.insert(USER_KEY, user);
-        }
+        let user = self.parts.extensions.get::<Caller>().map(|caller| caller.user.as_str());
+        let header = user.filter(|user| !user.is_empty()).and_then(|user| HeaderValue::from_str(user).ok());
+        let Some(header) = header else {
+            let text = format!("user \"{}\" cannot be forwarded to the leader", user.unwrap_or_default());
+            return Err(Error::new(Code::Unauthenticated, text).hint("use a name of ASCII letters"));
+        };
+        headers.insert(USER_KEY, header);
         *request.extensions_mut() = http::Extensions::new();
-        request
+        Ok(request)
     }
 
     /// Whether it may be made twice.
@@ -118,7 +124,11 @@ impl Forwarder {
                 }
                 Ok(Answerer::There(leader)) => {
                     self.master.metrics.forwarded.inc();
-                    match self.hand_over(&leader, held.forwarded()).await {
+                    let request = match held.forwarded() {
+                        Ok(request) => request,
+                        Err(error) => return refusal(error),
+                    };
+                    match self.hand_over(&leader, request).await {
                         Ok(response) => {
                             let repeat = says_not_leader(&response);
                             (response, repeat)

@@ -203,7 +203,7 @@ async fn with_interval_zero_every_look_sees_what_the_storage_has() {
     watched.files.lock().insert("new".to_owned(), 3);
     assert_eq!(names(&cluster).await.unwrap(), ["b", "new"]);
     watched.down.store(true, Ordering::SeqCst);
-    assert_eq!(names(&cluster).await.unwrap_err().code, Code::Unavailable, "asked for the storage's word");
+    assert_eq!(names(&cluster).await.unwrap_err().code, Code::Ufs, "asked for the storage's word");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,5 +4,6 @@ mod cluster;
 mod failover;
 mod frames;
 mod loading;
+mod paths;
 mod persisting;
 mod worker;

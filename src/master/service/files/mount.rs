@@ -4,7 +4,7 @@ use super::info::ufs_uri;
 use super::{path_of, signed};
 use crate::journal::Op;
 use crate::master::Master;
-use crate::mounts::Freshness;
+use crate::mounts::{Freshness, of_storage};
 use crate::namespace::MountPoint;
 use futures::future::join_all;
 use goosefs_core::path::NsPath;
@@ -58,10 +58,8 @@ async fn check_storage(master: &Master, uri: &str, options: &HashMap<String, Str
     let ufs = master.connectors.make(uri, &options)?;
     match tokio::time::timeout(LOOK_TIMEOUT, ufs.stat("")).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.context(format!("look at {uri}"))),
-        Err(_) => {
-            Err(Error::new(Code::DeadlineExceeded, format!("{uri} did not answer within {LOOK_TIMEOUT:?}")))
-        }
+        Ok(Err(error)) => Err(of_storage(error.context(format!("look at {uri}")))),
+        Err(_) => Err(Error::new(Code::Ufs, format!("{uri} did not answer within {LOOK_TIMEOUT:?}"))),
     }
 }
 
