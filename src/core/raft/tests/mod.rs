@@ -2,7 +2,9 @@
 
 mod cluster;
 mod conformance;
+mod disk;
 mod failover;
+mod processes;
 mod rejoin;
 mod snapshots;
 mod throughput;

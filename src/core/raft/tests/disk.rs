@@ -1,0 +1,55 @@
+//! A disk that fills up. Needs the right to mount a tmpfs.
+
+use super::cluster::{Cluster, wait_until};
+use crate::raft::Role;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Whether a directory can be a small file system of its own here.
+fn small_disk(at: &Path, megabytes: u32) -> bool {
+    std::fs::create_dir_all(at).unwrap();
+    let options = format!("size={megabytes}m");
+    nix::mount::mount(Some("tmpfs"), at, Some("tmpfs"), nix::mount::MsFlags::empty(), Some(options.as_str()))
+        .is_ok()
+}
+
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        drop(nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_fills_hands_over_and_comes_back_when_there_is_room() {
+    let mut cluster = Cluster::new(3, |config| config.reserve_bytes = 8 << 20).await;
+    // raft-engine keeps files of up to 32 MiB.
+    if !small_disk(&cluster.dir(0), 200) {
+        eprintln!("SKIPPED: mounting a tmpfs is not allowed here");
+        return;
+    }
+    let _unmount = Unmount(cluster.dir(0));
+    for slot in 0..3 {
+        cluster.start(slot).await.unwrap();
+    }
+    cluster.leader().await;
+    while cluster.leader().await != 0 {
+        let leader = cluster.leader().await;
+        // Whoever is most up to date takes over; sooner or later that is master 0.
+        let _elsewhere = cluster.node(leader).transfer_leadership().await;
+    }
+    cluster.propose("before").await;
+    let filler = cluster.dir(0).join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while file.write_all(&[1; 1 << 20]).is_ok() {}
+    wait_until("another leader", || cluster.status(0).role == Role::Follower).await;
+    let reserve = cluster.dir(0).join("reserve");
+    wait_until("the reserve to be given up", || !reserve.exists()).await;
+    cluster.propose("meanwhile").await;
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    wait_until("the reserve to be made again", || reserve.exists()).await;
+    cluster.propose("after").await;
+    assert_eq!(cluster.agreed().await, ["before", "meanwhile", "after"]);
+}
