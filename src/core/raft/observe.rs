@@ -36,8 +36,8 @@ pub(super) fn status(me: &Me, metrics: &Metrics, recovered: u64, problem: Option
     let leader = metrics.current_leader.and_then(|node| Some(me.leader(node, slot_of(node)?)));
     let ours = me.node().0;
     let role = match (&metrics.running_state, metrics.state) {
-        (Err(Fatal::Stopped), _) | (_, ServerState::Shutdown) => Role::Stopped,
-        (Err(_), _) => Role::Failed,
+        (Err(Fatal::Stopped), _) | (Ok(()), ServerState::Shutdown) => Role::Stopped,
+        (Err(Fatal::StorageError(_) | Fatal::Panicked), _) => Role::Failed,
         (Ok(()), ServerState::Leader) => Role::Leader,
         (Ok(()), _) if membership.get_node(&ours).is_none() => Role::Starting,
         (Ok(()), ServerState::Learner) => Role::Learner,

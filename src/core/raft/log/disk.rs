@@ -228,6 +228,11 @@ fn from_raw(raw: BytesValue) -> io::Result<Entry> {
 fn other(error: raft_engine::Error) -> io::Error {
     match error {
         raft_engine::Error::Io(e) => e,
+        // raft-engine tries a full disk twice and then has only this word left of the error.
+        raft_engine::Error::TryAgain(text) if text.contains("nospace") => io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!("no space left on the disk of the Raft log: {text}"),
+        ),
         raft_engine::Error::EntryCompacted | raft_engine::Error::EntryNotFound => {
             io::Error::new(io::ErrorKind::NotFound, error.to_string())
         }

@@ -25,7 +25,7 @@ use std::future::Future;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 /// Messages are bounded by the sender; this only keeps a broken peer from taking all memory.
 pub(super) const MAX_MESSAGE: usize = 64 << 20;
@@ -65,7 +65,7 @@ impl Network {
         let address = self.me.raft_address(slot).ok_or_else(|| {
             Error::new(Code::InvalidArgument, format!("no address is configured for master {slot}"))
         })?;
-        let channel = crate::rpc::grpc::channel(address, self.me.patience())?;
+        let channel = channel(address, self.me.patience())?;
         Ok(self.channels.lock().entry((slot, traffic)).or_insert(channel).clone())
     }
 
@@ -106,6 +106,22 @@ impl Network {
         let mut client = self.client(slot, Traffic::Heartbeats)?;
         within(Duration::from_secs(5), client.join(request)).await
     }
+}
+
+/// A connection that notices within seconds that the other side is gone without a word: its machine may come back under
+/// another address.
+fn channel(address: &str, patience: Duration) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|e| Error::new(Code::InvalidArgument, format!("\"{address}\" is not host:port: {e}")))?;
+    Ok(endpoint
+        .connect_timeout(patience)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(1))
+        .keep_alive_timeout(Duration::from_secs(2))
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .connect_lazy())
 }
 
 async fn within<T>(

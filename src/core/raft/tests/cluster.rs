@@ -77,11 +77,20 @@ impl Cluster {
     }
 
     pub(super) async fn start(&mut self, slot: usize) -> Result<()> {
+        self.start_with(slot, None).await
+    }
+
+    /// Starts a master that serves `others` on its Raft port, too.
+    pub(super) async fn start_with(
+        &mut self,
+        slot: usize,
+        others: Option<tonic::service::Routes>,
+    ) -> Result<()> {
         let (toy, tasks, metrics) =
             (Arc::new(Toy::default()), Tasks::new(format!("master{slot}")), Metrics::new());
         let node = Node::start(self.config(slot), toy.clone(), &tasks, &metrics).await?;
         let listener = TcpListener::bind(&self.peers[slot]).await.unwrap();
-        node.serve(listener, None)?;
+        node.serve(listener, others)?;
         self.members[slot] = Some(Member { node, toy, metrics, tasks });
         Ok(())
     }

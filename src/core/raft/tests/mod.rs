@@ -4,6 +4,7 @@ mod cluster;
 mod conformance;
 mod disk;
 mod failover;
+mod network;
 mod processes;
 mod rejoin;
 mod snapshots;
