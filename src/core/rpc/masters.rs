@@ -312,6 +312,10 @@ impl Masters {
         let question = async {
             let channel = self.channel(&address).await?;
             channel.call::<_, StatFsResponse>(method::STAT_FS, &StatFsRequest {}).await?;
+            if !knows_cluster(&channel) {
+                let text = format!("{address} greeted us before its cluster was founded");
+                return Err(Error::new(Code::Unavailable, text));
+            }
             Ok(channel)
         };
         let late =
@@ -358,10 +362,11 @@ impl Inner {
         let mut state = self.state.lock();
         let theirs = channel.hello().cluster.clone();
         check_cluster(state.cluster.as_ref(), theirs.as_ref()).map_err(|e| e.context(address))?;
-        if let Some(mark) = theirs.filter(|mark| mark.cluster_id.iter().any(|byte| *byte != 0)) {
-            state.cluster = Some(mark);
+        // A master that knows no cluster yet is greeted again next time, so that its word on the cluster is heard.
+        if knows_cluster(channel) {
+            state.cluster = theirs;
+            state.channels.insert(address.to_owned(), channel.clone());
         }
-        state.channels.insert(address.to_owned(), channel.clone());
         Ok(())
     }
 
@@ -389,6 +394,11 @@ impl Inner {
             state.leader = None;
         }
     }
+}
+
+/// Whether the master at the other end belonged to a cluster when it greeted us.
+fn knows_cluster(channel: &Channel) -> bool {
+    channel.hello().cluster.as_ref().is_some_and(|mark| mark.cluster_id.iter().any(|byte| *byte != 0))
 }
 
 /// The pause with some chance in it; doubles it for the next time.
