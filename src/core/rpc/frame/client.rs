@@ -1,6 +1,6 @@
 //! The calling side of a framed connection.
 
-use super::link::{KeepAlive, Link, Slot, error_of_wire};
+use super::link::{CloseOnDrop, KeepAlive, Link, Slot, error_of_wire};
 use super::reader::{Frame, Reader};
 use super::serve::check_cluster;
 use super::socket::Socket;
@@ -95,6 +95,7 @@ impl Channel {
         let reading = Arc::clone(&link);
         let stop = tasks.stop();
         tasks.spawn(format!("frames to {target}, reader"), async move {
+            let _closed_even_when_aborted = CloseOnDrop(Arc::clone(&reading));
             let error = tokio::select! {
                 error = read(&reading, reader) => error,
                 error = reading.keep_alive(keep_alive) => error,

@@ -393,6 +393,15 @@ impl Link {
     }
 }
 
+/// Closes a connection when the task that serves it ends, however it ends.
+pub(crate) struct CloseOnDrop(pub(crate) Arc<Link>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close(&Error::new(Code::Unavailable, "the connection's task was ended"));
+    }
+}
+
 /// An error as it crosses the wire; texts are cut to a kilobyte or so.
 pub(crate) fn wire_error(error: &Error) -> WireError {
     let cut = |text: &str| text[..text.floor_char_boundary(4096)].to_owned();

@@ -27,6 +27,8 @@
 //! | `serve` | the answering side's connection: handshake, dispatch, drain |
 //! | `warm` | whether `sendfile` would wait for a disk |
 
+#[cfg(test)]
+mod bench;
 mod client;
 mod link;
 mod outbox;

@@ -1,7 +1,7 @@
 //! One framed connection of a server: handshake, dispatch, drain.
 
 use super::client::credit;
-use super::link::{KeepAlive, Link, Slot};
+use super::link::{CloseOnDrop, KeepAlive, Link, Slot};
 use super::reader::{Frame, Reader};
 use super::server::{Call, FrameService, Peer};
 use super::socket::Socket;
@@ -64,6 +64,7 @@ pub(crate) async fn serve_connection(
 ) {
     let name = address.map_or_else(|| "local peer".to_owned(), |address| address.to_string());
     let link = Link::new(socket, name);
+    let _closed_even_when_aborted = CloseOnDrop(Arc::clone(&link));
     let mut reader = Reader::new(Arc::clone(&link.pool), MAX_HELLO);
     let writing = Arc::clone(&link);
     tasks.spawn("frames writer", async move {
