@@ -7,6 +7,9 @@ use goosefs_core::proto::internal::{
     FillContentResponse, Persistence, UploadContentRequest, UploadContentResponse,
 };
 use goosefs_core::proto::method;
+use goosefs_core::rpc::fds::FdClient;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -382,5 +385,120 @@ async fn loading_caches_whole_files_and_says_when_they_were() {
     let unpersisted = FillContentRequest { content: cluster.created().0 };
     let refused: Result<FillContentResponse, _> = channel.call(method::FILL_CONTENT, &unpersisted).await;
     assert_eq!(refused.unwrap_err().code, Code::Incomplete);
+    worker.shutdown(GRACE).await;
+}
+
+async fn socket(cluster: &Cluster, worker: &crate::Running) -> FdClient {
+    let path = worker.addresses().socket.clone().unwrap();
+    FdClient::connect(&path, cluster.hello(), &cluster.tasks, GRACE).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_descriptor_leaves_for_whole_files_only_and_its_bytes_outlive_eviction_and_drop() {
+    let cluster = Cluster::start().await;
+    let worker = cluster.worker("w", 8 * MIB).await;
+    let channel = cluster.client(&worker).await;
+    let socket = socket(&cluster, &worker).await;
+    let all = bytes(40, 5_000_000);
+    let content = cluster.persisted("a", &all);
+    assert_eq!(socket.open(content).await.unwrap_err().code, Code::NotFound, "nothing is here");
+    read(&channel, content, 0, 10).await.unwrap();
+    assert_eq!(socket.open(content).await.unwrap_err().code, Code::NotFound, "only a page is here");
+    let load = FillContentRequest { content: content.0 };
+    let _: FillContentResponse = channel.call(method::FILL_CONTENT, &load).await.unwrap();
+    let (opened, fd) = socket.open(content).await.unwrap();
+    assert_eq!(opened.length, 5_000_000);
+    let file = File::from(fd);
+    assert_eq!(file.metadata().unwrap().len(), 5_000_000);
+    let whole = || {
+        let mut got = vec![0; 5_000_000];
+        file.read_exact_at(&mut got, 0).unwrap();
+        got == all
+    };
+    assert!(whole());
+    // Twice the cache passes through: a leased file stays.
+    let big = cluster.persisted("big", &bytes(41, 16 << 20));
+    read_as(&channel, big, 0, u64::MAX, true, false).await.unwrap();
+    assert!(whole());
+    let cached = async || {
+        let request = CachedRequest { contents: vec![content.0] };
+        channel.call::<_, CachedResponse>(method::CACHED, &request).await.unwrap().bytes
+    };
+    assert_eq!(cached().await, [5_000_000]);
+    // Given back, it goes as a whole, and who still holds the file keeps every byte.
+    socket.close(vec![opened.lease]);
+    for round in 0..20 {
+        let big = cluster.persisted(&format!("big{round}"), &bytes(42 + round, 16 << 20));
+        read_as(&channel, big, 0, u64::MAX, true, false).await.unwrap();
+        if cached().await == [0] {
+            break;
+        }
+    }
+    assert_eq!(cached().await, [0]);
+    assert!(whole());
+    assert_eq!(file.metadata().unwrap().nlink(), 0);
+    drop(socket);
+    worker.shutdown(GRACE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_descriptor_of_a_file_that_is_still_written_is_refused() {
+    let cluster = Cluster::start().await;
+    let worker = cluster.worker("w", 64 * MIB).await;
+    let socket = socket(&cluster, &worker).await;
+    let content = cluster.created();
+    write(&cluster.client(&worker).await, content, 1, 0, b"some").await.unwrap();
+    assert_eq!(socket.open(content).await.unwrap_err().code, Code::NotFound);
+    cluster.change(content, |version| {
+        version.completed = true;
+        version.length = 4;
+    });
+    let deadline = tokio::time::Instant::now() + GRACE;
+    let (opened, fd) = loop {
+        match socket.open(content).await {
+            Ok(opened) => break opened,
+            Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(opened.length, 4);
+    let mut got = [0; 4];
+    File::from(fd).read_exact_at(&mut got, 0).unwrap();
+    assert_eq!(&got, b"some");
+    worker.shutdown(GRACE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_unclean_stop_a_descriptor_of_a_rotten_file_does_not_leave() {
+    let cluster = Cluster::start().await;
+    // Nothing is flushed and marked before the kill.
+    let mut config = cluster.config("w", 64 * MIB);
+    config.sync_after = Duration::from_secs(3600);
+    let worker = cluster.worker_with(config.clone()).await;
+    let all = bytes(43, 3 << 20);
+    let content = cluster.persisted("a", &all);
+    let load = FillContentRequest { content: content.0 };
+    let _: FillContentResponse =
+        cluster.client(&worker).await.call(method::FILL_CONTENT, &load).await.unwrap();
+    eventually("the index is written", || worker.metrics().text().contains("contents 1")).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    worker.kill().await;
+    drop(worker);
+    let container = content.container().0;
+    let path = cluster.root.path().join(format!("w/{:02x}/{container}", container & 0xff));
+    let mut damaged = std::fs::read(&path).unwrap();
+    damaged[100] ^= 1;
+    std::fs::write(&path, damaged).unwrap();
+    let worker = cluster.worker_with(config).await;
+    let socket = socket(&cluster, &worker).await;
+    assert_eq!(socket.open(content).await.unwrap_err().code, Code::NotFound);
+    eventually("counted", || worker.metrics().text().contains("bad_pages_total 1")).await;
+    let channel = cluster.client(&worker).await;
+    assert!(read(&channel, content, 0, u64::MAX).await.unwrap() == all);
+    let _: FillContentResponse = channel.call(method::FILL_CONTENT, &load).await.unwrap();
+    let (_, fd) = socket.open(content).await.unwrap();
+    let mut got = vec![0; all.len()];
+    File::from(fd).read_exact_at(&mut got, 0).unwrap();
+    assert!(got == all);
     worker.shutdown(GRACE).await;
 }
