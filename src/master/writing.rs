@@ -51,6 +51,7 @@ impl Master {
             checksum_type,
             checksum,
             locations: Vec::new(),
+            generation: attr.generation,
         });
         let applied = self.journal.propose(command, caller, op).await?;
         if attr.write_type() == WriteType::AsyncThrough {
