@@ -2,7 +2,7 @@
 //!
 //! Contents are "cached here" when [`TestCluster::cache`] is on, which hands out the real file; otherwise reads come
 //! from the same file through the daemon. Behaves like the masters where the kernel can tell: truncation makes a new
-//! generation in a new file, replacement a new content id, and both go to the feed of changes.
+//! generation in a new file, replacement a new content id, and every change goes to the feed, whoever made it.
 
 use crate::backend::{AttrChange, Backend, Event, Feed, LocalFile, Sink, Source};
 use crate::handle::Lease;
@@ -170,6 +170,13 @@ impl Names {
         container
     }
 
+    /// The change that masters tell when an inode's attributes or bytes changed.
+    fn touched(&self, inode: u64) -> Option<Change> {
+        let ((parent, name), _) = self.entries.iter().find(|(_, of)| **of == inode)?;
+        let node = self.inodes.get(&inode).map_or(0, |attr| attr.content.max(attr.inode));
+        Some(Change { parent: *parent, name: name.clone(), node })
+    }
+
     fn insert(&mut self, parent: u64, name: &str, attr: Attr) {
         if attr.content != 0 {
             self.contents.insert(attr.content, attr.inode);
@@ -232,7 +239,11 @@ impl Shared {
         let attr = names.inodes.entry(inode).or_default();
         change(attr);
         attr.ctime_ms = self.clock.now_ms();
-        Ok(attr.clone())
+        let attr = attr.clone();
+        if let Some(change) = names.touched(attr.inode) {
+            self.tell(change);
+        }
+        Ok(attr)
     }
 }
 
@@ -283,6 +294,7 @@ impl Backend for TestCluster {
         let attr = self.shared.file_attr(container, mode, &caller.user, &caller.group);
         File::create(self.shared.path(container.content(), 0)).map_err(|error| Error::io("create", error))?;
         names.insert(parent.0, name, attr.clone());
+        self.shared.tell(Change { parent: parent.0, name: name.to_owned(), node: 0 });
         Ok(attr)
     }
 
@@ -293,6 +305,7 @@ impl Backend for TestCluster {
         let file = self.shared.file_attr(container, mode, &caller.user, &caller.group);
         let attr = Attr { content: 0, kind: NodeKind::Directory.into(), completed: true, ..file };
         names.insert(parent.0, name, attr.clone());
+        self.shared.tell(Change { parent: parent.0, name: name.to_owned(), node: 0 });
         Ok(attr)
     }
 
@@ -303,6 +316,7 @@ impl Backend for TestCluster {
         let file = self.shared.file_attr(container, 0o777, &caller.user, &caller.group);
         let attr = Attr { content: 0, kind: NodeKind::Symlink.into(), target: target.to_owned(), ..file };
         names.insert(parent.0, name, attr.clone());
+        self.shared.tell(Change { parent: parent.0, name: name.to_owned(), node: 0 });
         Ok(attr)
     }
 
@@ -321,6 +335,8 @@ impl Backend for TestCluster {
         names.entries.remove(&(parent.0, name.to_owned()));
         names.inodes.remove(&attr.inode);
         names.contents.remove(&attr.content);
+        let node = attr.content.max(attr.inode);
+        self.shared.tell(Change { parent: parent.0, name: name.to_owned(), node });
         Ok(())
     }
 
@@ -342,6 +358,8 @@ impl Backend for TestCluster {
         }
         names.entries.remove(&(from.0.0, from.1.to_owned()));
         names.entries.insert((to.0.0, to.1.to_owned()), inode);
+        self.shared.tell(Change { parent: from.0.0, name: from.1.to_owned(), node: 0 });
+        self.shared.tell(Change { parent: to.0.0, name: to.1.to_owned(), node: 0 });
         Ok(())
     }
 

@@ -106,6 +106,21 @@ fn directories_are_made_and_removed_when_empty() {
 }
 
 #[test]
+fn a_process_in_a_directory_that_the_feed_told_of_still_has_its_path() {
+    let Some(mount) = Mounted::new() else { return };
+    fs::create_dir(mount.path("d")).expect("mkdir");
+    let script =
+        "cd d && mkdir sub && for i in 1 2 3 4 5; do sleep 0.1; /bin/pwd; done && echo x > f && cat f";
+    let output = std::process::Command::new("sh").args(["-c", script]).current_dir(mount.point()).output();
+    let output = output.expect("sh");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).expect("text");
+    let path = mount.path("d").display().to_string();
+    assert_eq!(said.lines().filter(|line| *line == path).count(), 5, "{said}");
+    assert!(said.ends_with("x\n"));
+}
+
+#[test]
 fn rename_replaces_unless_told_not_to_and_never_exchanges() {
     let Some(mount) = Mounted::new() else { return };
     fs::write(mount.path("a"), b"a").expect("a file");
