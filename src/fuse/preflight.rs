@@ -29,13 +29,17 @@ pub(crate) async fn check(config: &Config) -> Result<PathBuf> {
 }
 
 fn check_device() -> Result<()> {
-    match std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::io("open /dev/fuse", error).hint(
+    let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse") else {
+        return Ok(());
+    };
+    let remedy = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "run as root, or let everybody use it: `chmod 666 /dev/fuse`",
+        _ => {
             "load the kernel's module with `modprobe fuse`, and in a container pass the device in \
-             (`--device /dev/fuse --cap-add SYS_ADMIN`)",
-        )),
-    }
+             (`--device /dev/fuse --cap-add SYS_ADMIN`)"
+        }
+    };
+    Err(Error::io("open /dev/fuse", error).hint(remedy))
 }
 
 fn check_fusermount() -> Result<()> {

@@ -7,6 +7,11 @@
 //! - while it is open through the page cache, passthrough fails with EIO. A plain direct open whose file was mapped
 //!   counts as the page cache too, and we cannot see whether it was mapped: so any plain direct open bars passthrough.
 //!
+//! What the kernel does not offer: an open by [`Way::Through`] cannot be kept from mapping the backing file. So while
+//! somebody reads an older generation by passthrough, a new mapping (and a program that is started) has that generation,
+//! whole; and who may write the file and maps it shared for writing writes the cached file itself. Both end with the last
+//! open of the backing file.
+//!
 //! The kernel leaves a family when its last file is released, before it tells us. Until our count reaches zero we answer
 //! as if the family were still in force, which is always allowed, as long as the backing id stays registered.
 
