@@ -51,7 +51,6 @@ impl Master {
             checksum_type,
             checksum,
             locations: Vec::new(),
-            generation: attr.generation,
         });
         let applied = self.journal.propose(command, caller, op).await?;
         if attr.write_type() == WriteType::AsyncThrough {

@@ -185,7 +185,12 @@ fn serve(config: Config, deps: Deps, listener: TcpListener, store: Store, mark: 
     let routes = Sasl::new(node.config.auth).protect(tonic::service::Routes::new(blocks));
     let rpc = server::serve("worker", listener, routes, Some(frames), &tasks)?;
     if let Some(path) = &socket {
-        fds::serve(path, Arc::new(Sockets::new(node.clone())), &tasks)?;
+        match fds::serve(path, Arc::new(Sockets::new(node.clone())), &tasks) {
+            Err(error) if error.code == Code::Unimplemented => {
+                tracing::warn!(%error, "no descriptors are handed out");
+            }
+            served => served?,
+        }
     }
     let ((ready, is_ready), (failure, failed)) = (watch::channel(false), watch::channel(None));
     tasks::start(&node);

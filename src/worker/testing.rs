@@ -284,19 +284,14 @@ impl Cluster {
         *self.master.mark.lock() = mark(id);
     }
 
-    /// What a client of this cluster says first.
-    pub(crate) fn hello(&self) -> HelloRequest {
-        HelloRequest {
+    /// A connection to a worker.
+    pub(crate) async fn client(&self, worker: &Running) -> Channel {
+        let hello = HelloRequest {
             version: 1,
             cluster: Some(self.master.mark.lock().clone()),
             role: "client".to_owned(),
             caller: Some(Caller { user: "u".to_owned(), group: "g".to_owned() }),
-        }
-    }
-
-    /// A connection to a worker.
-    pub(crate) async fn client(&self, worker: &Running) -> Channel {
-        let hello = self.hello();
+        };
         let target = Target::Tcp(worker.addresses().rpc.to_string());
         Channel::connect(&target, hello, &self.tasks, Duration::from_secs(10)).await.unwrap()
     }

@@ -27,6 +27,9 @@ use prost::Message;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// A command that is held up is tried again after so long, whether or not a side effect has ended.
+const HELD_AGAIN: Duration = Duration::from_millis(500);
+
 /// Which operation a proposal is, so that a retry gets the first answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Op {
@@ -81,23 +84,50 @@ impl Journal {
         status.role == Role::Leader && status.serving
     }
 
-    /// The namespace, current as of now.
+    /// The namespace, current as of now. After a proposal of our own look at [`Journal::state`] instead: an error would
+    /// say that nothing was done.
     ///
     /// # Errors
-    /// `NotLeader` or `Unavailable`.
+    /// `NotLeader`, also while this master cannot tell whether it still leads: nothing was done, the call may be made
+    /// again, here or elsewhere.
     pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, Namespace>> {
-        self.node.check_lease()?;
+        self.check_lease()?;
         Ok(self.state.read())
     }
 
+    /// Whether what this master answers is current.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    pub(crate) fn check_lease(&self) -> Result<()> {
+        self.node.check_lease().map_err(|error| match error.code {
+            Code::Unavailable => Error { code: Code::NotLeader, ..error },
+            _ => error,
+        })
+    }
+
     /// Changes the namespace and waits for the answer: after a quorum has the entry, it is applied here, and its side
-    /// effect, if it has one, has ended.
+    /// effect, if it has one, has ended. Waits a while for side effects that hold what it touches.
     ///
     /// # Errors
     /// What `apply` answered; `NotLeader` when nothing was done; `Unavailable` or `DeadlineExceeded` when the outcome is
     /// not known.
     pub(crate) async fn propose(&self, command: Command, caller: &Caller, op: Op) -> Result<Applied> {
-        let applied = self.begin(command, caller, op).await?;
+        let deadline = tokio::time::Instant::now() + self.propose_timeout;
+        let mut ended = self.state.ended();
+        let applied = loop {
+            match self.begin(command.clone(), caller, op).await {
+                // Something that it touches is held by a side effect: wait for the end of one.
+                Err(error) if error.code == Code::Busy => {
+                    let moment = deadline.min(tokio::time::Instant::now() + HELD_AGAIN);
+                    let woken = tokio::time::timeout_at(moment, ended.changed()).await;
+                    if woken.is_err() && tokio::time::Instant::now() >= deadline {
+                        return Err(error);
+                    }
+                }
+                outcome => break outcome?,
+            }
+        };
         if applied.intent == 0 {
             return Ok(applied);
         }

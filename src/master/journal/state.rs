@@ -32,6 +32,8 @@ pub(crate) struct State {
     /// The last applied index, for those who wait for news.
     applied: watch::Sender<u64>,
     settled: Settled,
+    /// How many side effects have ended, for commands that one of them holds up.
+    ended: watch::Sender<u64>,
     /// Woken by every new intent.
     intents: Notify,
 }
@@ -44,6 +46,7 @@ impl State {
             dropped: Mutex::new(Recent::new(DROPS_KEPT)),
             applied: watch::Sender::new(0),
             settled: Settled::default(),
+            ended: watch::Sender::new(0),
             intents: Notify::new(),
         }
     }
@@ -84,6 +87,11 @@ impl State {
         self.intents.notified().await;
     }
 
+    /// Changes whenever a side effect has ended.
+    pub(crate) fn ended(&self) -> watch::Receiver<u64> {
+        self.ended.subscribe()
+    }
+
     /// Waits until intent `id` is finished and gives its command's answer.
     ///
     /// # Errors
@@ -119,6 +127,7 @@ impl State {
             self.dropped.lock().push(*index, applied.dropped_contents.iter().copied());
             if let Some(finished) = finished {
                 self.settled.settle(finished, &applied);
+                self.ended.send_modify(|ended| *ended += 1);
             }
             if applied.intent != 0 {
                 self.intents.notify_one();

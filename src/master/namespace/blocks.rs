@@ -53,10 +53,6 @@ impl Namespace {
         let id = self.inode_of_content(content)?;
         self.check_free(id)?;
         let (inode, file) = self.file_node(id)?;
-        if command.generation != 0 && command.generation != u64::from(file.generation) {
-            let text = format!("{} was truncated while it was completed", self.describe(id));
-            return Err(Error::new(Code::Stale, text));
-        }
         if command.length > max_file_len(file.block_size) {
             let text = format!("{} bytes do not fit blocks of {}", command.length, file.block_size);
             return Err(invalid(text));

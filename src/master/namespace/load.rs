@@ -168,11 +168,12 @@ impl Namespace {
                     self.revise(step, id, found);
                 }
             }
-            (Body::Directory(_), NodeKind::Directory) if inode.object != UfsObject::Present => {
-                self.edit(id, |inode| inode.object = UfsObject::Present);
-                self.edit_directory(id, |directory| directory.loaded = false);
+            (Body::Directory(_), NodeKind::Directory) => {
+                if inode.object != UfsObject::Present {
+                    self.edit(id, |inode| inode.object = UfsObject::Present);
+                    self.edit_directory(id, |directory| directory.loaded = false);
+                }
             }
-            (Body::Directory(_), NodeKind::Directory) => {}
             (Body::File(_) | Body::Directory(_), NodeKind::File | NodeKind::Directory) => {
                 self.prune(step, id);
                 if self.child(parent, &entry.name).is_ok_and(|child| child.is_none()) {

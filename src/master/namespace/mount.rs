@@ -6,11 +6,10 @@
 use super::Namespace;
 use super::inode::{Body, Inode, MountNumber, UfsObject};
 use super::step::{Step, invalid, not_found};
-use super::view::{MountPoint, Unpersisted};
+use super::view::MountPoint;
 use goosefs_core::error::{Code, Error, Result};
-use goosefs_core::id::{ContentId, InodeId, MountId};
+use goosefs_core::id::{InodeId, MountId};
 use goosefs_core::path::NsPath;
-use goosefs_core::proto::internal::Persistence;
 use goosefs_core::proto::journal::{Mount, Unmount, UpdateMount};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -149,7 +148,6 @@ impl Namespace {
             return Err(invalid(text).hint("unmount it first"));
         }
         self.check_subtree_free(mount.root)?;
-        self.check_uploaded(&mount)?;
         self.mounts.remove(&mount.id);
         let parent = self.node(mount.root)?.parent;
         self.take_away(step, mount.root);
@@ -157,20 +155,6 @@ impl Namespace {
         self.edit_directory(parent, |directory| directory.loaded = false);
         step.applied.mount = mount.id.0;
         Ok(())
-    }
-
-    /// Refuses to give up what was promised to reach the under-storage and has not yet.
-    fn check_uploaded(&self, mount: &MountPoint) -> Result<()> {
-        let promised = |file: &Unpersisted| {
-            file.persistence == Persistence::ToBePersisted && self.lies_in(file.inode, mount.root)
-        };
-        match self.unpersisted(ContentId(0), usize::MAX).into_iter().find(promised) {
-            Some(file) => {
-                let text = format!("{} has not reached {} yet", self.describe(file.inode), mount.ufs);
-                Err(Error::new(Code::Busy, text).hint("wait, or remove it"))
-            }
-            None => Ok(()),
-        }
     }
 
     pub(super) fn update_mount(&mut self, step: &mut Step, command: &UpdateMount) -> Result<()> {

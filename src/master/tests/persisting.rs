@@ -162,6 +162,9 @@ async fn heartbeats_register_workers_on_every_master_and_bring_back_what_was_dro
             Ok(())
         })
         .await;
+    let gone: Result<VersionResponse> =
+        client.call(method::VERSION, &VersionRequest { content: file.content }).await;
+    assert_eq!(gone.unwrap_err().code, Code::NotFound, "workers drop on this answer");
     let channel = client.channel(&leader).await.unwrap();
     let up_to = worker.beat(&client).await.iter().map(|answer| answer.dropped_up_to).max().unwrap();
     let answer: goosefs_core::proto::internal::HeartbeatResponse =

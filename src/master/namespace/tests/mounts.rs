@@ -124,15 +124,3 @@ fn what_lies_in_no_storage_is_cached_only() {
     assert_eq!(bed.ok(remove(0, "f")).intent, 0);
     assert_eq!(bed.fails(batch(0, vec![], 1, true, true)), Code::InvalidArgument);
 }
-
-#[test]
-fn what_was_promised_to_the_storage_keeps_its_mount() {
-    let mut bed = Bed::mounted();
-    bed.ok(mount("/m", "file:///x", false));
-    let m = bed.id("/m");
-    bed.write(m, "cached", WriteType::MustCache, 5);
-    let f = bed.write(m, "f", WriteType::AsyncThrough, 5);
-    assert_eq!(bed.fails(unmount("/m")), Code::Busy);
-    bed.persist(f.content, 5);
-    assert_eq!(bed.ok(unmount("/m")).dropped_contents.len(), 2);
-}

@@ -38,7 +38,7 @@ pub(super) async fn free(master: Arc<Master>, _: Caller, request: FreePRequest) 
             free_tree(&master, InodeId(attr.inode), forced).await?;
         }
         _ if attr.pinned && !forced => {
-            return Err(Error::new(Code::Busy, format!("File \"{path}\" is pinned"))
+            return Err(Error::new(Code::InvalidArgument, format!("File \"{path}\" is pinned"))
                 .hint("unpin it, or free it with force"));
         }
         _ if attr.persistence() != Persistence::Persisted => {

@@ -52,7 +52,7 @@ pub(super) async fn create_file(
     });
     let op = vendor_op(options.common_options.as_ref());
     let attr = made(master.journal.propose(command, &caller, op).await?.attr)?;
-    let namespace = master.journal.read()?;
+    let namespace = master.journal.state().read();
     let file_info = Infos::new(&master, &namespace).info(&attr, &found.path)?;
     Ok(CreateFilePResponse { file_info: Some(file_info) })
 }

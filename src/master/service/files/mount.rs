@@ -70,7 +70,7 @@ pub(super) async fn unmount(
 ) -> Result<UnmountPResponse> {
     let path = path_of(request.goosefs_path.as_ref())?.to_string();
     master.journal.propose(Command::Unmount(Unmount { path }), &caller, Op::Unnumbered).await?;
-    let mounts = master.journal.read()?.mounts();
+    let mounts = master.journal.state().read().mounts();
     master.connectors.keep_only(&mounts);
     Ok(UnmountPResponse {})
 }

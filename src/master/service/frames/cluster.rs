@@ -28,7 +28,12 @@ const MOST_DROPS: usize = 50_000;
 const LONGEST_POLL: Duration = Duration::from_secs(60);
 
 pub(super) async fn version(master: Arc<Master>, request: VersionRequest) -> Result<VersionResponse> {
-    master.journal.read()?.version(ContentId(request.content))
+    let version = master.journal.read()?.version(ContentId(request.content));
+    version.map_err(|error| match error.code {
+        // Workers drop what they are told does not exist, be it removed or replaced.
+        Code::Stale => Error { code: Code::NotFound, ..error },
+        _ => error,
+    })
 }
 
 pub(super) async fn mounts(master: Arc<Master>, _: MountsRequest) -> Result<MountsResponse> {
@@ -45,7 +50,7 @@ pub(super) async fn mounts(master: Arc<Master>, _: MountsRequest) -> Result<Moun
 }
 
 pub(super) async fn workers(master: Arc<Master>, _: WorkersRequest) -> Result<WorkersResponse> {
-    master.journal.node().check_lease()?;
+    master.journal.check_lease()?;
     let ring = master.workers.ring();
     let generation = Workers::generation(&ring);
     let entry = |worker: crate::workers::Worker| WorkerEntry {
@@ -111,7 +116,7 @@ pub(super) async fn stat_fs(master: Arc<Master>, _: StatFsRequest) -> Result<Sta
 }
 
 pub(super) async fn changes(master: Arc<Master>, request: ChangesRequest) -> Result<ChangesResponse> {
-    master.journal.node().check_lease()?;
+    master.journal.check_lease()?;
     let wait = Duration::from_millis(u64::from(request.wait_ms)).min(LONGEST_POLL);
     let since = master.journal.state().changes_since(request.after, wait, MOST_CHANGES).await;
     Ok(ChangesResponse { last: since.up_to, changes: since.items, overrun: since.overrun })

@@ -5,8 +5,6 @@
 //! file is not answered NOT_FOUND, which those clients take for a worker that is not there.
 
 mod read;
-#[cfg(test)]
-mod tests;
 mod write;
 
 use crate::disk::blocking;
