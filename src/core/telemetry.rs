@@ -15,13 +15,16 @@ pub enum Format {
     Json,
 }
 
+/// What libraries say too loudly: openraft warns of every message to a peer that is away, which our own rooms tell once.
+const QUIET: &str = "openraft=error";
+
 /// Sends events to standard error from now on. `filter` is a level or a list of directives such as
-/// `info,goosefs_master=debug`.
+/// `info,goosefs_master=debug`; it may name libraries, too.
 ///
 /// # Errors
 /// `InvalidArgument` when `filter` is none, `Internal` when it was called before.
 pub fn init(filter: &str, format: Format) -> Result<()> {
-    let filter = EnvFilter::try_new(filter).map_err(|cause| {
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|cause| {
         Error::new(Code::InvalidArgument, format!("\"{filter}\" is not a log level: {cause}"))
             .hint("use error, warn, info, debug, trace or directives such as info,goosefs_master=debug")
     })?;
