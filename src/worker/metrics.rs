@@ -17,6 +17,8 @@ pub(crate) struct WorkerMetrics {
     pub(crate) uncached_reads: Counter,
     /// Bytes that under-storages sent.
     pub(crate) fill_bytes: Counter,
+    /// Bytes that peers sent out of their caches, to be cached here too.
+    pub(crate) fill_peer_bytes: Counter,
     /// Range requests that failed for good.
     pub(crate) fill_errors: Counter,
     /// How long range requests took, their writing to the disk included.
@@ -56,6 +58,7 @@ impl WorkerMetrics {
                 "Reads past the cache because nothing could be evicted",
             ),
             fill_bytes: counter("fill_bytes", "Bytes that under-storages sent"),
+            fill_peer_bytes: counter("fill_peer_bytes", "Bytes that peers sent out of their caches"),
             fill_errors: counter("fill_errors", "Range requests to under-storages that failed for good"),
             fill_seconds: metrics.register(
                 "goosefs_worker_fill_seconds",

@@ -25,7 +25,7 @@ pub(crate) struct Node {
     pub(crate) masters: Masters,
     pub(crate) versions: Versions,
     pub(crate) mounts: Arc<Mounts>,
-    pub(crate) peers: Peers,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) fill: Fill,
     /// Something that was held may be persisted now.
     pub(crate) uploaded: Notify,

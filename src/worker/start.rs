@@ -215,12 +215,28 @@ fn node(config: Config, deps: Deps, store: Store, mark: Mark, metrics: &Metrics,
         range: config.fill_range,
         timeout: config.fill_timeout,
     };
+    let peers = Peers::new(
+        masters.clone(),
+        mark,
+        store.worker(),
+        config.user.clone(),
+        deps.clock.clone(),
+        tasks.clone(),
+    );
+    let peers = Arc::new(peers);
     let in_all = config.fill_parallel_in_all;
-    let user = config.user.clone();
     Arc::new(Node {
-        fill: Fill::new(store.clone(), mounts.clone(), counts.clone(), tasks.clone(), limits, in_all),
+        fill: Fill::new(
+            store.clone(),
+            mounts.clone(),
+            peers.clone(),
+            counts.clone(),
+            tasks.clone(),
+            limits,
+            in_all,
+        ),
         versions: Versions::new(masters.clone(), deps.clock.clone()),
-        peers: Peers::new(masters.clone(), mark, user, deps.clock.clone(), tasks.clone()),
+        peers,
         clock: deps.clock,
         config,
         tasks: tasks.clone(),

@@ -1,4 +1,4 @@
-//! Filling the cache from under-storages.
+//! Filling the cache from peers that have the bytes, else from under-storages.
 //!
 //! Owns the pages that are on their way: however many readers miss a page, it is fetched once. A reader asks for a
 //! page with [`Fill::page`]; that starts a *run*, one range request for neighbouring missing pages of a block, and,
@@ -14,6 +14,7 @@ mod run;
 
 use crate::metrics::WorkerMetrics;
 use crate::mounts::Mounts;
+use crate::peers::Peers;
 use crate::versions::Version;
 use bytes::Bytes;
 use goosefs_core::block::{PAGE, Store};
@@ -92,6 +93,7 @@ pub(crate) struct Fill {
 struct Inner {
     store: Store,
     mounts: Arc<Mounts>,
+    peers: Arc<Peers>,
     metrics: WorkerMetrics,
     tasks: Tasks,
     limits: Limits,
@@ -103,6 +105,7 @@ impl Fill {
     pub(crate) fn new(
         store: Store,
         mounts: Arc<Mounts>,
+        peers: Arc<Peers>,
         metrics: WorkerMetrics,
         tasks: Tasks,
         limits: Limits,
@@ -110,7 +113,16 @@ impl Fill {
     ) -> Fill {
         let in_all = Semaphore::new(parallel_in_all.max(1));
         Fill {
-            inner: Arc::new(Inner { store, mounts, metrics, tasks, limits, in_all, table: Mutex::default() }),
+            inner: Arc::new(Inner {
+                store,
+                mounts,
+                peers,
+                metrics,
+                tasks,
+                limits,
+                in_all,
+                table: Mutex::default(),
+            }),
         }
     }
 

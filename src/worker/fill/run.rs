@@ -3,6 +3,7 @@
 use super::plan::Run;
 use super::{Fetched, Inner, Outcome, PageKey, Pieces};
 use crate::disk::blocking;
+use crate::peers::Wanted;
 use crate::versions::Version;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -100,9 +101,22 @@ impl Work {
         let block_len = content.block_len(self.run.block);
         let start = block_start + u64::from(first) * PAGE;
         let end = block_start + (u64::from(self.run.pages.end) * PAGE).min(block_len);
-        let mount = self.inner.mounts.get(version.mount).await?;
         let patience = self.inner.limits.timeout;
-        let mut bytes = within(patience, mount.ufs.read(&version.ufs_path, start..end, expected)).await?;
+        let wanted = Wanted {
+            content: version.content,
+            generation: version.generation,
+            offset: start,
+            length: end - start,
+        };
+        let cached = self.inner.peers.cached(wanted).await;
+        let from_peer = cached.is_some();
+        let mut bytes = match cached {
+            Some(bytes) => bytes,
+            None => {
+                let mount = self.inner.mounts.get(version.mount).await?;
+                within(patience, mount.ufs.read(&version.ufs_path, start..end, expected)).await?
+            }
+        };
         let mut page = PageBuilder::default();
         while let Some((next, _)) = self.landings.front() {
             let wanted = (block_len - u64::from(next.page) * PAGE).min(PAGE);
@@ -112,11 +126,19 @@ impl Work {
                 }
                 continue;
             }
-            let Some(piece) = within(patience, async { bytes.next().await.transpose() }).await? else {
+            let piece = within(patience, async { bytes.next().await.transpose() }).await;
+            if from_peer && !matches!(piece, Ok(Some(_))) {
+                // Evicted there meanwhile, or the peer is gone: the next attempt goes to the storage.
+                self.inner.peers.lacks(version.content);
+                return Err(Error::new(Code::Unavailable, "a peer has stopped sending what it had cached"));
+            }
+            let Some(piece) = piece? else {
                 let message = format!("the storage of {} ended a range early", version.ufs_path);
                 return Err(Error::new(Code::Ufs, message));
             };
-            self.inner.metrics.fill_bytes.inc_by(piece.len() as u64);
+            let source =
+                if from_peer { &self.inner.metrics.fill_peer_bytes } else { &self.inner.metrics.fill_bytes };
+            source.inc_by(piece.len() as u64);
             page.push(piece);
         }
         Ok(())
