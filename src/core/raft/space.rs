@@ -34,7 +34,7 @@ impl Space {
     pub(super) fn look(&self) {
         let was_low = self.low();
         let free = match nix::sys::statvfs::statvfs(&self.folder) {
-            Ok(disk) => u64::from(disk.blocks_available()).saturating_mul(disk.fragment_size()),
+            Ok(disk) => disk.blocks_available().saturating_mul(disk.fragment_size()),
             Err(error) => return tracing::warn!(%error, "the free space of the Raft log's disk is not known"),
         };
         self.free.store(free, Ordering::Relaxed);

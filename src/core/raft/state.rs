@@ -21,6 +21,8 @@ use tokio::sync::oneshot;
 /// Entries handed to the machine at once; answers leave after each such batch.
 const BATCH: usize = 1024;
 
+/// What an image covers, and the image.
+type Image = (SnapshotMeta, Box<dyn Frozen>);
 type Responder = Option<ApplyResponder<Types>>;
 
 /// Where the state stands.
@@ -65,7 +67,7 @@ impl StateMachine {
     }
 
     /// The image of the state now, what it covers and who votes.
-    pub(super) async fn freeze(&self) -> io::Result<(SnapshotMeta, Box<dyn Frozen>)> {
+    pub(super) async fn freeze(&self) -> io::Result<Image> {
         let frozen = self.ask(Work::Freeze).await?;
         let position = self.position.lock().clone();
         Ok((SnapshotMeta { last_log_id: position.applied, last_membership: position.membership }, frozen))
@@ -190,7 +192,7 @@ impl RaftStateMachine<Types> for StateMachine {
 /// Writes a frozen image while further commands are applied.
 pub(super) struct Builder {
     // Taken by the first build; there is only one.
-    frozen: Mutex<Option<io::Result<(SnapshotMeta, Box<dyn Frozen>)>>>,
+    frozen: Mutex<Option<io::Result<Image>>>,
     snapshots: Arc<Snapshots>,
     counters: Counters,
 }

@@ -15,6 +15,7 @@ use protobuf::well_known_types::BytesValue;
 use raft_engine::{Command, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
 use std::io;
 use std::path::Path;
+use tokio::sync::oneshot;
 
 /// raft-engine keeps many Raft groups; we have one.
 const REGION: u64 = 1;
@@ -104,14 +105,16 @@ impl Batch {
 /// An open log directory.
 pub(super) struct Disk {
     engine: Engine,
+    // Dropped after the engine, and so tells that the files are closed.
+    _closed: oneshot::Sender<()>,
 }
 
 impl Disk {
-    /// Opens or makes the log in `path`.
+    /// Opens or makes the log in `path`. `closed` ends when its files have been closed.
     ///
     /// # Errors
     /// `Corrupt` when it cannot be read, `Io`.
-    pub(super) fn open(path: &Path) -> Result<(Disk, Recovered)> {
+    pub(super) fn open(path: &Path, closed: oneshot::Sender<()>) -> Result<(Disk, Recovered)> {
         let config = raft_engine::Config {
             dir: path.to_string_lossy().into_owned(),
             // A record torn by a power cut was never acknowledged; what was is told by the acknowledgement mark.
@@ -125,7 +128,7 @@ impl Disk {
             raft_engine::Error::Io(e) => Error::io(format!("open Raft log {}", path.display()), e),
             e => Error::new(Code::Corrupt, format!("Raft log {} cannot be read: {e}", path.display())),
         })?;
-        let disk = Disk { engine };
+        let disk = Disk { engine, _closed: closed };
         let recovered = disk.recover();
         Ok((disk, recovered))
     }

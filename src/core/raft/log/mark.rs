@@ -128,7 +128,7 @@ mod tests {
     fn at(index: u64) -> Acknowledged {
         Acknowledged {
             last: Some(log_id_from_wire(&wire::LogId { term: 3, node: 9, index })),
-            vote: Some(vote_from_wire(&wire::Vote { term: 4, node: 8, committed: index % 2 == 0 })),
+            vote: Some(vote_from_wire(&wire::Vote { term: 4, node: 8, committed: index == 6 })),
         }
     }
 

@@ -16,18 +16,22 @@ use crate::error::{Error, Result};
 use disk::{Disk, Recovered};
 use mark::{Acknowledged, Mark};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use window::Window;
 use writer::{Job, Writer};
 
 /// Bytes of entries in one message to a follower.
 const MESSAGE_BYTES: usize = 1 << 20;
+
+/// Readers get so long to end when the log is closed.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// What all handles of one log see.
 struct Shared {
@@ -60,6 +64,7 @@ pub(super) struct LogStore {
     shared: Arc<Shared>,
     jobs: mpsc::Sender<Job>,
     counters: Counters,
+    closed: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
 }
 
 /// A log that was opened.
@@ -77,7 +82,8 @@ impl LogStore {
     /// # Errors
     /// `Corrupt` when the log cannot be read at all, I/O errors.
     pub(super) fn open(folder: &Path, mark: &Path, cache_bytes: usize, counters: Counters) -> Result<Opened> {
-        let (disk, recovered) = Disk::open(folder)?;
+        let (closing, closed) = oneshot::channel();
+        let (disk, recovered) = Disk::open(folder, closing)?;
         let (mark, acknowledged) =
             Mark::open(mark).map_err(|e| Error::io(format!("open {}", mark.display()), e))?;
         let empty = recovered == Recovered::default();
@@ -99,7 +105,11 @@ impl LogStore {
             .name("raft-log".into())
             .spawn(move || writer.run(&queue))
             .map_err(|e| Error::io("start the thread that writes the Raft log", e))?;
-        Ok(Opened { log: LogStore { shared, jobs, counters }, damage, empty })
+        Ok(Opened {
+            log: LogStore { shared, jobs, counters, closed: Arc::new(Mutex::new(Some(closed))) },
+            damage,
+            empty,
+        })
     }
 
     /// Index of the last entry, 0 when there is none.
@@ -119,6 +129,13 @@ impl LogStore {
         if self.jobs.send(Job::Stop(stopped)).is_ok() {
             // An error means that the writer ended before.
             drop(wait.await);
+        }
+        // A reader, or the removal of old files, may still be at work.
+        let closed = self.closed.lock().take();
+        if let Some(closed) = closed
+            && tokio::time::timeout(CLOSING, closed).await.is_err()
+        {
+            tracing::warn!("the files of the Raft log are still in use");
         }
     }
 

@@ -18,7 +18,9 @@ struct Unmount(PathBuf);
 
 impl Drop for Unmount {
     fn drop(&mut self) {
-        drop(nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH));
+        if let Err(error) = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH) {
+            eprintln!("{} stays mounted: {error}", self.0.display());
+        }
     }
 }
 

@@ -222,6 +222,21 @@ impl Processes {
         first
     }
 
+    /// Whether every master shows the same commands, and every acknowledged one among them.
+    fn whole(&self) -> bool {
+        let heard = self.heard.lock();
+        let lists: Vec<&Vec<String>> = heard.commands.values().collect();
+        let unique: BTreeSet<&String> = lists[0].iter().collect();
+        if lists.iter().any(|list| *list != lists[0])
+            || !heard.acknowledged.iter().all(|c| unique.contains(c))
+        {
+            return false;
+        }
+        assert_eq!(unique.len(), lists[0].len(), "a command took effect twice");
+        println!("{} acknowledged, {} done", heard.acknowledged.len(), lists[0].len());
+        true
+    }
+
     /// Stops the writers and checks that every master has every acknowledged command, and none twice.
     async fn check(&mut self) {
         self.tell_all("quiet");
@@ -232,17 +247,10 @@ impl Processes {
             self.tell_all("dump");
             let heard = self.heard.clone();
             wait_until("all masters to show their commands", || heard.lock().dumped.len() == 3).await;
-            let heard = self.heard.lock();
-            let lists: Vec<&Vec<String>> = heard.commands.values().collect();
-            let whole = heard.acknowledged.iter().all(|command| lists[0].contains(command));
-            if whole && lists.iter().all(|list| *list == lists[0]) {
-                let unique: BTreeSet<&String> = lists[0].iter().collect();
-                assert_eq!(unique.len(), lists[0].len(), "a command took effect twice");
-                println!("{} acknowledged, {} done", heard.acknowledged.len(), lists[0].len());
+            if self.whole() {
                 return;
             }
             assert!(Instant::now() < deadline, "masters differ or lost acknowledged commands");
-            drop(heard);
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
