@@ -17,11 +17,13 @@ impl Namespace {
         let content = content_of(command.content)?;
         let id = self.inode_of_content(content)?;
         let (inode, file) = self.file_node(id)?;
-        if file.persisted() && file.length == command.length {
+        // Whoever else writes may have grown it: the upload is of all there is, which includes what was asked for.
+        let length = if file.completed { command.length } else { command.length.max(file.length) };
+        if file.persisted() && file.length == length {
             step.answer(self.attr_of(id)?);
             return Ok(());
         }
-        if let Some(running) = self.running_upload(id, command) {
+        if let Some(running) = self.running_upload(id, length) {
             step.applied.intent = running;
             return Ok(());
         }
@@ -35,17 +37,17 @@ impl Namespace {
             let text = format!("the only copy of {} was on a worker that is gone", self.describe(id));
             return Err(Error::new(Code::Lost, text));
         }
-        if file.length != command.length && (file.completed || command.length < file.length) {
-            let text = format!("{} has {} bytes, not {}", self.describe(id), file.length, command.length);
+        if file.completed && file.length != length {
+            let text = format!("{} has {} bytes, not {length}", self.describe(id), file.length);
             return Err(invalid(text));
         }
-        self.check_blocks(id, inode, command.length)?;
+        self.check_blocks(id, inode, length)?;
 
         let effect = PersistEffect {
             mount: mount.0,
             path,
             content: content.0,
-            length: command.length,
+            length,
             generation: u64::from(file.generation),
         };
         let parent = inode.parent;
@@ -60,10 +62,10 @@ impl Namespace {
         Ok(())
     }
 
-    fn running_upload(&self, id: InodeId, command: &PersistFile) -> Option<u64> {
+    fn running_upload(&self, id: InodeId, length: u64) -> Option<u64> {
         let intent = self.held_inodes.get(&id)?;
         match &self.intents.get(intent)?.intent.effect {
-            Some(Effect::Persist(effect)) if effect.length == command.length => Some(intent.0),
+            Some(Effect::Persist(effect)) if effect.length == length => Some(intent.0),
             _ => None,
         }
     }

@@ -6,14 +6,15 @@ use super::model::{Kind, Storage, Tree, join};
 use crate::namespace::Namespace;
 use goosefs_core::error::Code;
 use goosefs_core::id::{ContentId, InodeId, IntentId};
-use goosefs_core::proto::internal::{Attr, NodeKind, WriteType};
+use goosefs_core::proto::internal::{Attr, NodeKind, SessionOp, WriteType};
 use goosefs_core::proto::journal::entry::Command;
 use goosefs_core::proto::journal::intent::Effect;
-use goosefs_core::proto::journal::{LoadChildren, MakeSymlink, Remove, Truncate, UfsEntry};
+use goosefs_core::proto::journal::{Applied, LoadChildren, MakeSymlink, Remove, Truncate, UfsEntry};
 use std::collections::BTreeMap;
 
 const SCHEDULES: u64 = 3000;
 const STEPS: usize = 120;
+const SESSION: u64 = 5;
 
 struct Random(u64);
 
@@ -44,6 +45,7 @@ struct Chaos {
     tree: Tree,
     storage: Storage,
     version: u64,
+    sequence: u64,
     /// Intents that were announced: the command's deed, and the upload that was made.
     running: Vec<(u64, Deed)>,
     /// A listing that was read and is being logged: directory, its number, `since`, what is left.
@@ -62,9 +64,11 @@ fn random_commands_do_what_the_reference_does() {
             tree: Tree::default(),
             storage: Storage::default(),
             version: 1,
+            sequence: 0,
             running: Vec::new(),
             listing: None,
         };
+        chaos.bed.ok(open_session(SESSION));
         for _ in 0..STEPS {
             chaos.step();
         }
@@ -118,8 +122,18 @@ impl Chaos {
 
     /// Applies a command and has the model do the same: at once, or when its intent ends.
     fn run(&mut self, command: Command, deed: Deed) -> Option<Attr> {
-        let outcome = self.bed.run(command.clone());
         let seed = self.seed;
+        self.sequence += 1;
+        let acknowledged = self.sequence.saturating_sub(self.random.below(5) as u64 + 1);
+        let op = SessionOp { session: SESSION, sequence: self.sequence, acknowledged };
+        let outcome = self.bed.in_session(op, command.clone());
+        if self.random.one_in(4) && error_of(&outcome).is_none_or(|error| error.code != Code::Busy) {
+            // The answer was lost: the client asks again.
+            let again = self.bed.in_session(op, command.clone());
+            let first = Applied { dropped_contents: Vec::new(), ..outcome.applied.clone() };
+            assert_eq!(again.applied, first, "seed {seed}: {command:?}");
+            assert!(again.changes.is_empty(), "seed {seed}: {command:?}");
+        }
         let mut after = self.tree.clone();
         let want = deed(&mut after);
         match error_of(&outcome).map(|error| error.code) {

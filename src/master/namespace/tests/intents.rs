@@ -164,10 +164,12 @@ fn an_open_file_is_persisted_piece_by_piece() {
     let intent = bed.intent(persist(f, 10));
     // Writing goes on during the upload.
     bed.ok(commit(f, 0, 20, 1));
+    assert_eq!(bed.fails(persist(f, 10)), Code::Busy, "all there is by now is more than what is on its way");
     bed.ok(finish_persist(intent, fingerprint(10, 1)));
     let version = bed.namespace.version(ContentId(f)).unwrap();
     assert_eq!((version.length, version.persistence()), (20, Persistence::NotPersisted));
-    bed.persist(f, 20);
+    let intent = bed.intent(persist(f, 10));
+    bed.ok(finish_persist(intent, fingerprint(20, 2)));
     let version = bed.namespace.version(ContentId(f)).unwrap();
     assert_eq!(
         (version.persistence(), version.completed, version.blocks.len()),
