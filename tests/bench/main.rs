@@ -1,0 +1,76 @@
+//! `make bench`: how fast a dev cluster of the real binary is beside other programs on the same machine.
+//!
+//! Machines are noisy, so every figure is a ratio of two commands that ran by turns in one run, medians of five, and both
+//! commands are printed. What is measured:
+//!
+//! | file | figures |
+//! |---|---|
+//! | `cached` | FUSE reads of a cached file against the same `fio` on the bare file; the daemon's counter shows who read |
+//! | `cold` | a cold file from a web server through FUSE against `curl` |
+//! | `creates` | creates per second against fdatasyncs per second of the same disk |
+//! | `memory` | resident memory of every process after many files were created |
+
+mod cached;
+mod cold;
+mod creates;
+mod dev;
+mod memory;
+mod report;
+
+use anyhow::Context;
+use clap::Parser;
+use dev::Dev;
+use std::path::PathBuf;
+
+/// Figures of a dev cluster of the real binary.
+#[derive(Parser, Debug)]
+struct Args {
+    /// The binary to measure; an optimised build.
+    #[arg(long)]
+    binary: PathBuf,
+    /// Where the cluster and the files lie; a folder below it is made and removed. The disk that is measured.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Files that are created before memory is looked at.
+    #[arg(long, env = "BENCH_FILES", default_value_t = 100_000)]
+    files: u64,
+    /// Rounds of each measurement; medians are printed.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Only these: cached, cold, creates, memory.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let folder = tempfile::Builder::new().prefix("goosefs-bench-").tempdir_in(&args.dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(measure(&args, folder.path()))
+}
+
+async fn measure(args: &Args, folder: &std::path::Path) -> anyhow::Result<()> {
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    report::machine();
+    let source = folder.join("web");
+    std::fs::create_dir_all(&source)?;
+    let web = goosefs_ufs::testing::Serving::of(&source, goosefs_ufs::testing::Page::Autoindex);
+    let web = web
+        .start()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .context("start nginx (apt-get install nginx-light)")?;
+    let dev = Dev::start(&args.binary, &folder.join("dev"), &[format!("--mount=/web={}", web.uri())])?;
+    if wanted("cached") {
+        cached::run(&dev, args.rounds)?;
+    }
+    if wanted("cold") {
+        cold::run(&dev, &source, &web.uri(), args.rounds)?;
+    }
+    if wanted("creates") {
+        creates::run(&dev, folder, args.rounds).await?;
+    }
+    if wanted("memory") {
+        memory::run(&dev, args.files).await?;
+    }
+    dev.stop()
+}
