@@ -84,6 +84,13 @@ impl Mirror {
         readable.filter_map(|(key, value)| Some((Key::from_bytes(&key)?, value)))
     }
 
+    /// Forgets everything, on disk too.
+    pub(super) fn clear(&self) -> Result<()> {
+        let cleared = self.db.clear().and_then(|()| self.db.insert(BOOT, boot_id().as_bytes()).map(drop));
+        cleared.map_err(|cause| self.trouble("clear", &cause))?;
+        self.flush()
+    }
+
     /// These records are out of date.
     pub(super) fn mark(&self, keys: impl IntoIterator<Item = Key>) {
         self.dirty.lock().extend(keys);
@@ -173,7 +180,7 @@ mod tests {
     fn a_damaged_database_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("index")).unwrap();
-        fs::write(dir.path().join("index/conf"), b"not sled").unwrap();
+        fs::write(dir.path().join("index/conf"), b"this was never written by sled").unwrap();
         let (mirror, last_stop) = Mirror::open(dir.path()).unwrap();
         assert!(matches!(last_stop, LastStop::Damaged(_)), "{last_stop:?}");
         assert_eq!(mirror.records().count(), 0);

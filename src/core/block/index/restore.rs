@@ -1,9 +1,10 @@
 //! The index as records: what the mirror and the held log say, and how it is taken back at the next start.
 
-use super::super::pages::{Page, Pages, page_count};
+use super::super::pages::{PAGE, Page, Pages, disk_space, page_count, page_len};
 use super::super::record::{BlockRecord, ContainerRecord, HeldBlock, HeldRecord, Key};
 use super::{Block, Container, DirId, DirSet, Effects, Incarnation, Index};
 use crate::id::{BlockId, ContainerId, MountId};
+use std::ops::Range;
 
 impl Index {
     /// What the mirror of `dir` should say under `key`; `None` is nothing.
@@ -146,6 +147,21 @@ impl Index {
         if same {
             self.restore_block(dir, id, &held.block);
         }
+    }
+
+    /// Where the pages of a container in `dir` lie in its file, in order, as much as they take on the disk. None when its
+    /// file must be left as it is, because its descriptor left this process.
+    pub(in crate::block) fn known_bytes(&self, id: ContainerId, dir: DirId) -> Option<Vec<Range<u64>>> {
+        let container = self.containers.get(&id).filter(|container| !container.handed_out.contains(dir))?;
+        let here = container.blocks.iter().filter(|(_, block)| block.dir == dir);
+        let ranges = here.flat_map(|(index, block)| {
+            let start = u64::from(*index) * container.block_size;
+            block.pages.present().map(move |(page, _)| {
+                let at = start + u64::from(page) * PAGE;
+                at..at + disk_space(page_len(block.length, page))
+            })
+        });
+        Some(ranges.collect())
     }
 
     /// Forgets what a record promised of a file that is not there. Answers with the only copies that are lost by it.

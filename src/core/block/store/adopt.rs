@@ -7,10 +7,13 @@
 use super::super::container;
 use super::super::identity::{Identity, Mark};
 use super::super::index::{DirId, Input};
-use super::{Dir, Store};
-use crate::id::ContainerId;
+use super::super::mirror::Mirror;
+use super::super::record::HeldRecord;
+use super::Store;
+use crate::id::{BlockId, ContainerId};
 use crate::{Error, Result};
 use prost::Message;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -49,7 +52,7 @@ impl Store {
     }
 
     /// Empties directories whose blocks belong to `owner`.
-    pub(super) fn empty(&self, dirs: &[DirId], owner: Identity) -> Result<Adopted> {
+    fn empty(&self, dirs: &[DirId], owner: Identity) -> Result<Adopted> {
         let mut adopted = Adopted::default();
         for dir in dirs.iter().map(|dir| self.dir(*dir)).filter(|dir| !dir.is_failed()) {
             let mine: Vec<ContainerId> = {
@@ -57,7 +60,8 @@ impl Store {
                 index.ids().filter(|id| index.holds(*id, dir.id)).collect()
             };
             for id in mine {
-                self.put_aside(dir, id, owner, &mut adopted)?;
+                let records = self.inner.index.lock().held_records_of(dir.id, id);
+                put_aside(&dir.path, id, &records, owner, &mut adopted)?;
                 let input =
                     Input::Drop { container: id, older_than: None, unpersisted_too: true, truncate: false };
                 let effects = self.inner.index.lock().apply(input);
@@ -68,23 +72,59 @@ impl Store {
         }
         Ok(adopted)
     }
+}
 
-    /// Keeps the file of `id` under another name if it has only copies.
-    fn put_aside(&self, dir: &Dir, id: ContainerId, owner: Identity, adopted: &mut Adopted) -> Result<()> {
-        let records = self.inner.index.lock().held_records_of(dir.id, id);
-        if records.is_empty() {
-            return Ok(());
-        }
-        let folder = dir.path.join(FOLDER).join(folder_name(owner.mark));
-        let (file, beside) = (folder.join(id.0.to_string()), folder.join(format!("{}.records", id.0)));
-        let described: Vec<u8> = records.iter().flat_map(Message::encode_length_delimited_to_vec).collect();
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(beside, described))
-            .and_then(|()| link(&container::path(&dir.path, id), &file))
-            .map_err(|cause| Error::io(format_args!("put aside {}", file.display()), cause))?;
-        adopted.quarantined.push(file);
-        Ok(())
+/// Empties a directory that another worker left, before any of it is taken in: what its records say must not shadow
+/// ours, since the same contents may be in both.
+pub(super) fn empty_foreign(
+    dir: &Path,
+    owner: Identity,
+    mirror: &Mirror,
+    held: &BTreeMap<BlockId, HeldRecord>,
+) -> Result<Adopted> {
+    let mut adopted = Adopted::default();
+    let files =
+        container::list(dir).map_err(|cause| Error::io(format_args!("list {}", dir.display()), cause))?;
+    for id in files {
+        let records: Vec<HeldRecord> = held
+            .iter()
+            .filter(|(block, _)| block.container() == id)
+            .map(|(_, record)| record.clone())
+            .collect();
+        put_aside(dir, id, &records, owner, &mut adopted)?;
     }
+    mirror.clear()?;
+    for id in
+        container::list(dir).map_err(|cause| Error::io(format_args!("list {}", dir.display()), cause))?
+    {
+        let path = container::path(dir, id);
+        adopted.dropped += path.metadata().map_or(0, |metadata| metadata.blocks() * 512);
+        fs::remove_file(&path)
+            .map_err(|cause| Error::io(format_args!("remove {}", path.display()), cause))?;
+    }
+    Ok(adopted)
+}
+
+/// Keeps the file of `id` under another name if `records` say that it has only copies.
+fn put_aside(
+    dir: &Path,
+    id: ContainerId,
+    records: &[HeldRecord],
+    owner: Identity,
+    adopted: &mut Adopted,
+) -> Result<()> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let folder = dir.join(FOLDER).join(folder_name(owner.mark));
+    let (file, beside) = (folder.join(id.0.to_string()), folder.join(format!("{}.records", id.0)));
+    let described: Vec<u8> = records.iter().flat_map(Message::encode_length_delimited_to_vec).collect();
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(beside, described))
+        .and_then(|()| link(&container::path(dir, id), &file))
+        .map_err(|cause| Error::io(format_args!("put aside {}", file.display()), cause))?;
+    adopted.quarantined.push(file);
+    Ok(())
 }
 
 /// A second name for a file; one that an interrupted attempt left is replaced.

@@ -8,7 +8,7 @@ use super::super::index::{DirId, Index, MAX_DIRS};
 use super::super::mirror::{LastStop, Mirror};
 use super::super::quota::Quota;
 use super::super::record::{BlockRecord, ContainerRecord, Key};
-use super::adopt::quarantined_bytes;
+use super::adopt::{empty_foreign, quarantined_bytes};
 use super::{Counts, Dir, Inner, Store, StoreConfig, TierSpec};
 use crate::clock::Clock;
 use crate::id::{BlockId, ContainerId};
@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use prost::Message;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -30,6 +31,8 @@ pub struct Opening {
     pub held_log_cut: u64,
     /// Files that no record spoke of, removed.
     pub orphans: u64,
+    /// Bytes in known files that no record spoke of, given back.
+    pub strays: u64,
     /// Only copies whose file is missing.
     pub lost: Vec<BlockId>,
     /// Bytes evicted because a quota has shrunk.
@@ -49,13 +52,24 @@ pub(super) fn open(config: &StoreConfig, clock: Arc<dyn Clock>, policy: Box<dyn 
         .collect();
     let mut index = Index::new(specs.iter().map(|(_, _, dir)| Quota::new(dir.quota)).collect());
     let mut dirs = Vec::new();
+    let mut locks = Vec::new();
     let mut identities = Vec::new();
-    for (number, (tier, spec, dir_spec)) in (0..).zip(&specs) {
+    for (_, _, dir_spec) in &specs {
         let abilities = container::prepare(&dir_spec.path)?;
-        let lock = identity::lock(&dir_spec.path)?;
+        locks.push((abilities, identity::lock(&dir_spec.path)?));
         identities.push(Identity::read(&dir_spec.path)?);
+    }
+    let chosen = identities.iter().flatten().next().copied().unwrap_or_else(Identity::random);
+    let mut locks = locks.into_iter();
+    for (number, (tier, spec, dir_spec)) in (0..).zip(&specs) {
+        let Some((abilities, lock)) = locks.next() else { break };
         let (mirror, last_stop) = Mirror::open(&dir_spec.path)?;
-        let (mut held, records, cut) = HeldLog::open(&dir_spec.path)?;
+        let (mut held, mut records, cut) = HeldLog::open(&dir_spec.path)?;
+        if let Some(foreign) = identities[usize::from(number)].filter(|found| *found != chosen) {
+            let adopted = empty_foreign(&dir_spec.path, foreign, &mirror, &records)?;
+            opening.foreign.push((dir_spec.path.clone(), adopted));
+            records.clear();
+        }
         let id = DirId(number);
         restore(&mut index, id, &mirror, last_stop == LastStop::Clean);
         for (block, record) in &records {
@@ -83,7 +97,7 @@ pub(super) fn open(config: &StoreConfig, clock: Arc<dyn Clock>, policy: Box<dyn 
         });
     }
     compare_with_files(&mut index, &dirs, &mut opening)?;
-    let chosen = identities.iter().flatten().next().copied().unwrap_or_else(Identity::random);
+    opening.strays = give_strays_back(&index, &dirs)?;
     let mut store = Store {
         inner: Arc::new(Inner {
             dirs,
@@ -100,7 +114,11 @@ pub(super) fn open(config: &StoreConfig, clock: Arc<dyn Clock>, policy: Box<dyn 
             unsynced: Mutex::new(VecDeque::new()),
         }),
     };
-    settle_identities(&store, &identities, chosen, &mut opening)?;
+    for (dir, found) in store.inner.dirs.iter().zip(&identities).filter(|(_, found)| **found != Some(chosen))
+    {
+        tracing::debug!(dir = %dir.path.display(), ?found, "a tier directory becomes this worker's");
+        chosen.write(&dir.path)?;
+    }
     opening.trimmed = store.trim()?;
     Counts::add(&store.inner.counts.lost_blocks, opening.lost.len() as u64);
     if let Some(inner) = Arc::get_mut(&mut store.inner) {
@@ -169,22 +187,31 @@ fn compare_with_files(index: &mut Index, dirs: &[Dir], opening: &mut Opening) ->
     Ok(())
 }
 
-/// New directories become ours; those of another worker or cluster lose what they hold.
-fn settle_identities(
-    store: &Store,
-    found: &[Option<Identity>],
-    chosen: Identity,
-    opening: &mut Opening,
-) -> Result<()> {
-    for (dir, identity) in store.inner.dirs.iter().zip(found) {
-        if *identity == Some(chosen) {
-            continue;
+/// Gives back disk space that no record speaks of: bytes that a fill or writer put into a file whose record was not
+/// written any more before a kill.
+fn give_strays_back(index: &Index, dirs: &[Dir]) -> Result<u64> {
+    let mut given_back = 0;
+    for dir in dirs {
+        let doing = |id: ContainerId, cause| {
+            Error::io(format_args!("trim container {id} in {}", dir.path.display()), cause)
+        };
+        for id in index.ids().filter(|id| index.holds(*id, dir.id)) {
+            let Some(known) = index.known_bytes(id, dir.id) else { continue };
+            let file = container::open(&dir.path, id).map_err(|cause| doing(id, cause))?;
+            let before = file.metadata().map_err(|cause| doing(id, cause))?;
+            let counted: u64 = known.iter().map(|range| range.end - range.start).sum();
+            if before.blocks() * 512 <= counted {
+                continue;
+            }
+            let mut at = 0;
+            let end = before.len().max(at).next_multiple_of(4096);
+            for range in known.into_iter().chain([end..end]) {
+                container::punch(&file, at..range.start.max(at)).map_err(|cause| doing(id, cause))?;
+                at = at.max(range.end);
+            }
+            let after = file.metadata().map_err(|cause| doing(id, cause))?;
+            given_back += (before.blocks() * 512).saturating_sub(after.blocks() * 512);
         }
-        if let Some(foreign) = identity {
-            let adopted = store.empty(&[dir.id], *foreign)?;
-            opening.foreign.push((dir.path.clone(), adopted));
-        }
-        chosen.write(&dir.path)?;
     }
-    Ok(())
+    Ok(given_back)
 }
