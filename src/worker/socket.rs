@@ -66,7 +66,7 @@ impl FdSession for Session {
         if self.node.store.content(content).is_none() {
             return Err(absent());
         }
-        let version = self.node.versions.get(content, 0).await?;
+        let version = self.node.versions.get(content, request.generation).await?;
         if !version.completed {
             return Err(absent());
         }

@@ -211,7 +211,7 @@ impl LocalFiles {
             return Some(file);
         }
         for connection in self.connections().await {
-            match connection.open(content).await {
+            match connection.open(content, generation).await {
                 Ok((opened, _)) if opened.length != length => {
                     tracing::warn!(%content, length, found = opened.length, "a local file has another length");
                     connection.close(vec![opened.lease]);

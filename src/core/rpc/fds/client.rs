@@ -103,12 +103,16 @@ impl FdClient {
         self.shared.gone.is_cancelled()
     }
 
-    /// Asks for a content's descriptor. A lease that nobody takes, because the future was dropped, is given back.
+    /// Asks for a content's descriptor, of `generation` or a later one. A lease that nobody takes, because the future was dropped, is given back.
     ///
     /// # Errors
     /// `NotFound` when it is not wholly there, `Unavailable` when the connection is gone, `DeadlineExceeded` when the
     /// worker does not answer.
-    pub async fn open(&self, content: ContentId) -> Result<(OpenContainerResponse, OwnedFd)> {
+    pub async fn open(
+        &self,
+        content: ContentId,
+        generation: u64,
+    ) -> Result<(OpenContainerResponse, OwnedFd)> {
         let (sender, answer) = oneshot::channel();
         let number = {
             let mut waiting = self.shared.waiting.lock();
@@ -126,7 +130,7 @@ impl FdClient {
             flags: LAST,
             ..Header::new(Kind::Request, number)
         };
-        self.shared.send(frame(header, &OpenContainerRequest { content: content.0 })?);
+        self.shared.send(frame(header, &OpenContainerRequest { content: content.0, generation })?);
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(_)) => Err(self.shared.lost()),

@@ -120,7 +120,7 @@ async fn each_answer_comes_with_its_own_descriptor() {
     let opens = (0..200).map(|n| {
         let client = client.clone();
         async move {
-            let (response, descriptor) = client.open(content(id(n))).await.unwrap();
+            let (response, descriptor) = client.open(content(id(n)), 0).await.unwrap();
             assert_eq!((response.lease, text(descriptor)), (id(n), id(n).to_string()));
         }
     });
@@ -132,7 +132,7 @@ async fn leases_end_one_by_one_or_with_the_connection() {
     let served = Served::start();
     let client = served.connect().await.unwrap();
     for n in 0..3 {
-        client.open(content(id(n))).await.unwrap();
+        client.open(content(id(n)), 0).await.unwrap();
     }
     served.leased(&[id(0), id(1), id(2)]).await;
     client.close(vec![id(0), id(2)]);
@@ -146,12 +146,12 @@ async fn an_answer_that_nobody_waits_for_gives_its_lease_back() {
     let served = Served::start();
     let client = served.connect().await.unwrap();
     {
-        let mut opening = std::pin::pin!(client.open(content(id(5))));
+        let mut opening = std::pin::pin!(client.open(content(id(5)), 0));
         // Polled once, so the request is sent; then dropped.
         assert!(futures::poll!(opening.as_mut()).is_pending());
     }
     // Answered in order: when this one is here, the other was.
-    client.open(content(id(6))).await.unwrap();
+    client.open(content(id(6)), 0).await.unwrap();
     served.leased(&[id(6)]).await;
 }
 
@@ -174,11 +174,11 @@ async fn errors_come_as_such_and_the_connection_goes_on() {
 async fn a_worker_that_stops_ends_connections_and_removes_its_socket() {
     let served = Served::start();
     let client = served.connect().await.unwrap();
-    client.open(content(id(1))).await.unwrap();
+    client.open(content(id(1)), 0).await.unwrap();
     assert_eq!(served.tasks.shutdown(LONG).await, Vec::<String>::new());
     assert!(!served.path.exists());
     served.leased(&[]).await;
-    let gone = client.open(content(id(2))).await.unwrap_err();
+    let gone = client.open(content(id(2)), 0).await.unwrap_err();
     assert_eq!(gone.code, Code::Unavailable);
     assert!(client.is_closed());
 }
