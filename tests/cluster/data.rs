@@ -94,3 +94,27 @@ async fn many_small_files_written_at_once_keep_their_own_bytes() {
     client.shutdown(goosefs_harness::LONG).await;
     cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_is_written_anew_never_gives_its_old_bytes() {
+    let cluster = InProcess::start(Options::default()).await.unwrap();
+    let (writing, reading) = (cluster.client(|_| {}), cluster.client(|_| {}));
+    let caller = writing.config().caller.clone();
+    write(&writing, "/f", &pattern(0, 300_000), WriteType::MustCache).await.unwrap();
+    for round in 1..12 {
+        let old = pattern(round - 1, 300_000);
+        // Both keep the file's descriptor, as far as a worker gives it.
+        assert!(read(&writing, "/f").await.unwrap() == old, "round {round}");
+        assert!(read(&reading, "/f").await.unwrap() == old, "round {round}");
+        let attr = writing.paths().truncate(&path("/f")).await.unwrap();
+        let mut writer = writing.writer(&attr, &caller).unwrap();
+        let new = pattern(round, 300_000);
+        writer.write(0, bytes::Bytes::from(new.clone())).await.unwrap();
+        writer.close().await.unwrap();
+        assert!(read(&writing, "/f").await.unwrap() == new, "round {round}");
+        assert!(read(&reading, "/f").await.unwrap() == new, "round {round}");
+    }
+    writing.shutdown(goosefs_harness::LONG).await;
+    reading.shutdown(goosefs_harness::LONG).await;
+    cluster.shutdown().await;
+}

@@ -3,6 +3,7 @@
 mod data;
 mod failover;
 mod names;
+mod processes;
 
 use goosefs_client::Client;
 use goosefs_core::path::NsPath;
