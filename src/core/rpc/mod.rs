@@ -12,7 +12,6 @@
 //! | [`masters`] | finding and following the leading master, with retries |
 //! | [`sasl`] | who calls: `SaslAuthenticationService` and the channel ids it hands out |
 //! | [`fds`] | file descriptors over a Unix socket |
-//! | `unix` | listening on a Unix socket: stale files replaced, ours removed |
 //! | [`grpc`] | tuned tonic channels to other masters and workers |
 
 pub mod fds;

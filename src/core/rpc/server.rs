@@ -3,7 +3,6 @@
 //! Each connection is a task of its role. When the role stops, listeners close at once, gRPC connections say GOAWAY and
 //! framed ones `GoAway`, calls under way get [`DRAIN`] to end, then the connections are cut.
 
-pub use super::frame::DRAIN;
 use super::frame::{self, FrameService, KeepAlive, Socket};
 use crate::error::{Code, Error, Result};
 use crate::task::Tasks;
@@ -16,6 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio_util::sync::CancellationToken;
+
+/// Calls under way have so long to end when the role stops.
+pub const DRAIN: Duration = Duration::from_secs(3);
 
 /// A peer has so long to send its first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(10);

@@ -26,7 +26,7 @@ const VERSION: u32 = 1;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Calls under way get so long to end when the role stops; then they are cancelled.
-pub const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// After that, answers get so long to reach the peer.
 const LAST_WORDS: Duration = Duration::from_secs(1);
