@@ -42,6 +42,7 @@ struct Shared {
     local_calls: AtomicU64,
     fail_writes: AtomicBool,
     persists: AtomicU64,
+    fail_completes: AtomicU64,
     clock: Arc<dyn Clock>,
 }
 
@@ -74,6 +75,7 @@ impl TestCluster {
             local_calls: AtomicU64::new(0),
             fail_writes: AtomicBool::new(false),
             persists: AtomicU64::new(0),
+            fail_completes: AtomicU64::new(0),
             clock: SystemClock::shared(),
         };
         TestCluster { shared: Arc::new(shared) }
@@ -92,6 +94,11 @@ impl TestCluster {
     /// While on, writes fail with EIO.
     pub fn fail_writes(&self, on: bool) {
         self.shared.fail_writes.store(on, Ordering::SeqCst);
+    }
+
+    /// The next `times` completions find no leading master.
+    pub fn fail_completes(&self, times: u64) {
+        self.shared.fail_completes.store(times, Ordering::SeqCst);
     }
 
     /// Leases that are out.
@@ -507,6 +514,10 @@ impl Sink for TestSink {
 
     async fn complete(&mut self) -> Result<Attr> {
         self.persist().await?;
+        let left = &self.shared.fail_completes;
+        if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err(Error::new(Code::Unavailable, "no master leads at the moment"));
+        }
         let (length, now) = (self.written, self.shared.clock.now_ms());
         self.shared.update(self.content.0, |attr| {
             attr.length = length;

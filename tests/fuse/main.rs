@@ -5,6 +5,7 @@
 
 mod mounted;
 
+mod cluster;
 mod kernel_rules;
 mod lifecycle;
 mod names;

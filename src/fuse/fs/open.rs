@@ -187,17 +187,20 @@ impl Fs {
         self.cached_as.lock().put(node, version) == Some(version)
     }
 
-    /// The kernel released a handle: nothing uses it any more.
+    /// The kernel released a handle: nothing uses it any more. What completing the file ran into, when this was its last
+    /// writer, goes to the log: nobody else would learn of it.
     ///
     /// # Errors
-    /// What completing the file ran into, when this was its last writer; nobody but the log learns of it.
+    /// When there is no such handle.
     pub async fn release(self: &Arc<Fs>, number: u64) -> Result<()> {
         let handle = self.take_handle(number)?;
         self.closed(handle.node, &handle.way);
-        match &handle.writing {
-            Some(writing) => self.close_writer(writing.clone(), handle.who).await,
-            None => Ok(()),
+        if let Some(writing) = &handle.writing
+            && let Err(error) = self.close_writer(writing.clone(), handle.who).await
+        {
+            tracing::debug!(%error, node = handle.node, "released, and not complete");
         }
+        Ok(())
     }
 
     fn closed(&self, node: u64, way: &Way) {

@@ -138,6 +138,27 @@ async fn two_writers_share_one_file_and_the_last_completes_it() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_completed_yet_is_completed_later() {
+    let bench = bench();
+    let Bench { cluster, fs, .. } = &bench;
+    cluster.fail_completes(1);
+    let (stat, opened) = fs.create(ME, node::ROOT, "f", 0o644, libc::O_WRONLY).await.expect("create");
+    fs.write(opened.handle, 0, Bytes::from_static(b"bytes")).await.expect("write");
+    fs.flush(opened.handle).await.expect("close");
+    let released = fs.release(opened.handle);
+    let reader = async {
+        until("the first try failed", || fs.writing_of(ContentId(stat.node)).is_some()).await;
+        let reading = fs.open(ME, stat.node, libc::O_RDONLY).await.expect("open");
+        assert_eq!(fs.read(reading.handle, 0, 100).await.expect("read"), &b"bytes"[..]);
+        fs.release(reading.handle).await.expect("release");
+    };
+    let (released, ()) = tokio::join!(released, reader);
+    released.expect("release");
+    assert_eq!(cluster.completed("f"), Some((true, 5)));
+    assert!(fs.writing.lock().is_empty());
+}
+
+#[tokio::test]
 async fn a_size_that_cannot_be_set_changes_nothing_else() {
     let bench = bench();
     let Bench { cluster, fs, .. } = &bench;

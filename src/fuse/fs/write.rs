@@ -28,6 +28,9 @@ use tokio::sync::{oneshot, watch};
 /// has told us of the release, and a complete file is better to read.
 const RELEASE_ON_ITS_WAY: Duration = Duration::from_millis(50);
 
+/// Pause before a file that could not be completed is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// One content that is open for writing here.
 pub struct Writing {
     content: ContentId,
@@ -342,24 +345,35 @@ impl Fs {
         detached(&self.tasks, "complete", async move { fs.complete(&writing, who).await }).await
     }
 
+    /// Completes a file, trying again while the cluster cannot be asked: its bytes were acknowledged by flush.
     async fn complete(&self, writing: &Writing, who: Who) -> Result<()> {
-        let outcome = {
-            let mut state = writing.state.lock().await;
-            // Somebody may have opened it for writing again meanwhile: that one completes it.
-            if *writing.writers.lock() > 0 {
-                return Ok(());
+        let begun = self.clock.monotonic();
+        let mut told = false;
+        let outcome = loop {
+            let outcome = {
+                let mut state = writing.state.lock().await;
+                // Somebody may have opened it for writing again meanwhile: that one completes it.
+                if *writing.writers.lock() > 0 {
+                    return Ok(());
+                }
+                self.complete_state(writing, &mut state, who).await
+            };
+            let spent = self.clock.monotonic().saturating_sub(begun);
+            match outcome {
+                Err(error) if error.code.retryable() && spent < self.config.data_deadline => {
+                    if !told {
+                        tracing::warn!(content = %writing.content, %error, "cannot complete a file yet");
+                        told = true;
+                    }
+                    let stop = self.tasks.stop();
+                    if tokio::time::timeout(AGAIN, stop.cancelled()).await.is_ok() {
+                        break Err(error);
+                    }
+                }
+                outcome => break outcome,
             }
-            self.complete_state(writing, &mut state, who).await
         };
-        match &outcome {
-            Ok(()) => {}
-            Err(error) if error.code == Code::NotFound => {
-                tracing::debug!(content = %writing.content, "removed or replaced before it was complete");
-            }
-            Err(error) => {
-                tracing::warn!(content = %writing.content, %error, "the file stays incomplete");
-            }
-        }
+        self.report_completion(writing, &outcome);
         let mut all = self.writing.lock();
         if *writing.writers.lock() == 0 {
             all.remove(&writing.content);
@@ -369,11 +383,21 @@ impl Fs {
         outcome
     }
 
+    fn report_completion(&self, writing: &Writing, outcome: &Result<()>) {
+        match outcome {
+            Ok(()) => {}
+            Err(error) if error.code == Code::NotFound => {
+                tracing::debug!(content = %writing.content, "removed or replaced before it was complete");
+            }
+            Err(error) => tracing::error!(content = %writing.content, %error, "the file stays incomplete"),
+        }
+    }
+
     async fn complete_state(&self, writing: &Writing, state: &mut State, who: Who) -> Result<()> {
         if matches!(state.phase, Phase::Existing) {
             return Ok(());
         }
-        let (sink, _) = state.take_sink()?;
+        let (sink, length) = state.take_sink()?;
         let mut sink = match sink {
             Some(sink) => sink,
             None => {
@@ -393,7 +417,8 @@ impl Fs {
             }
             Err(error) => {
                 self.forget_attr(writing.content.0);
-                Err(state.fail(error))
+                state.phase = Phase::Open { sink: Some(sink), length, uncommitted: true };
+                Err(error)
             }
         }
     }
