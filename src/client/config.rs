@@ -35,7 +35,8 @@ pub struct Config {
     pub deadline: Duration,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
-    /// How long a worker may be silent in the middle of a read or write before another is asked.
+    /// How long a worker may be silent in the middle of a read or write before another is asked: longer than it waits for
+    /// its storage, so that what it says of that is heard. One that is gone or stopped is noticed much sooner.
     pub worker_timeout: Duration,
     /// How long a read or write goes on looking for a worker that answers when none does.
     pub worker_patience: Duration,
@@ -70,7 +71,7 @@ impl Config {
             sync_interval_ms: None,
             deadline: Duration::from_secs(120),
             connect_timeout: Duration::from_secs(5),
-            worker_timeout: Duration::from_secs(30),
+            worker_timeout: Duration::from_secs(60),
             worker_patience: Duration::from_secs(30),
             failed_worker: Duration::from_secs(10),
             workers_refresh: Duration::from_secs(1),

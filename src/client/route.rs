@@ -218,23 +218,27 @@ impl Router {
         self.ordered(&table, ids)
     }
 
-    /// Each known worker once, in the order of `ids`, but those that failed lately last, the longest ago first.
+    /// Each known worker once, in the order of `ids`, but those that failed lately last, the longest ago first, and
+    /// behind them those that their masters do not hear of.
     fn ordered(&self, table: &Table, ids: Vec<WorkerId>) -> Vec<Worker> {
         let now = Instant::now();
         let failed = self.inner.failed.lock();
         let mut good: Vec<Worker> = Vec::with_capacity(ids.len());
-        let mut bad: Vec<(Instant, Worker)> = Vec::new();
+        let mut bad: Vec<((bool, Instant), Worker)> = Vec::new();
         for id in ids {
             let Some(worker) = table.workers.get(&id) else { continue };
             if good.iter().any(|w| w.id == id) || bad.iter().any(|(_, w)| w.id == id) {
                 continue;
             }
             match failed.get(&id) {
-                Some(&at) if now.duration_since(at) < self.inner.avoid_for => bad.push((at, worker.clone())),
+                Some(&at) if now.duration_since(at) < self.inner.avoid_for => {
+                    bad.push(((!worker.live, at), worker.clone()));
+                }
+                _ if !worker.live => bad.push(((true, now), worker.clone())),
                 _ => good.push(worker.clone()),
             }
         }
-        bad.sort_by_key(|(at, _)| *at);
+        bad.sort_by_key(|(order, _)| *order);
         good.extend(bad.into_iter().map(|(_, worker)| worker));
         good
     }
@@ -268,5 +272,118 @@ fn nearest(ring: &Ring, block: BlockId, ids: &[WorkerId]) -> Option<WorkerId> {
         many => {
             ring.candidates_where(block, 1, |id| many.contains(&id)).first().or_else(|| many.first()).copied()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goosefs_core::id::ContainerId;
+    use goosefs_core::proto::internal::WorkerEntry;
+    use goosefs_core::rpc::masters::MastersConfig;
+
+    fn list(workers: &[u64], dead: &[u64]) -> WorkersResponse {
+        let entry = |&worker: &u64| WorkerEntry {
+            worker,
+            address: Some(WorkerAddress {
+                host: format!("host-{worker}"),
+                rpc_port: 9203,
+                ..Default::default()
+            }),
+            virtual_nodes: 50,
+            live: !dead.contains(&worker),
+            ..WorkerEntry::default()
+        };
+        WorkersResponse { workers: workers.iter().map(entry).collect(), generation: 1 }
+    }
+
+    fn router(workers: &[u64], dead: &[u64]) -> Router {
+        let config = Config::new(vec!["127.0.0.1:1".to_owned()]);
+        let masters = MastersConfig {
+            addresses: config.masters.clone(),
+            role: "test".to_owned(),
+            caller: config.caller.clone(),
+            cluster: None,
+            deadline: Duration::ZERO,
+        };
+        let router = Router::new(Masters::new(masters, &Tasks::new("test")), &config);
+        router.update(list(workers, dead));
+        router
+    }
+
+    fn ids(workers: Vec<Worker>) -> Vec<u64> {
+        workers.into_iter().map(|worker| worker.id.0).collect()
+    }
+
+    #[tokio::test]
+    async fn local_workers_come_first_then_holders_then_the_ring() {
+        let router = router(&[1, 2, 3, 4, 5, 6], &[]);
+        let block = ContainerId(9).block(3);
+        let ring = ids(router.candidates(block, &[]));
+        assert_eq!(ring.len(), RING_CANDIDATES);
+        let outside: Vec<u64> = (1..=6).filter(|id| !ring.contains(id)).collect();
+        router.set_local(vec![WorkerId(outside[0])]);
+        let order = ids(router.candidates(block, &[WorkerId(outside[1]), WorkerId(77)]));
+        assert_eq!(order, [&outside[..2], &ring].concat(), "a holder that nobody knows is left out");
+    }
+
+    #[tokio::test]
+    async fn every_block_of_a_file_goes_to_the_same_local_worker_and_files_are_spread() {
+        let router = router(&[1, 2, 3, 4], &[]);
+        router.set_local(vec![WorkerId(2), WorkerId(3)]);
+        let mut chosen = BTreeMap::new();
+        for container in 1..100 {
+            let first = ids(router.candidates(ContainerId(container).block(0), &[]))[0];
+            for index in 1..10 {
+                assert_eq!(ids(router.candidates(ContainerId(container).block(index), &[]))[0], first);
+            }
+            *chosen.entry(first).or_insert(0) += 1;
+        }
+        assert_eq!(chosen.keys().copied().collect::<Vec<_>>(), [2, 3]);
+        assert!(chosen.values().all(|&files| files > 10), "{chosen:?}");
+    }
+
+    #[tokio::test]
+    async fn workers_that_failed_or_are_dead_are_asked_last_and_again_once_they_answered() {
+        let router = router(&[1, 2, 3], &[3]);
+        let block = ContainerId(1).block(0);
+        let holders = [WorkerId(3), WorkerId(1), WorkerId(2)];
+        assert_eq!(
+            ids(router.candidates(block, &holders)).last(),
+            Some(&3),
+            "dead, though it holds the block"
+        );
+        let first = router.candidates(block, &[WorkerId(1), WorkerId(2)])[0].id;
+        router.failed(first);
+        let order = ids(router.candidates(block, &holders));
+        assert_eq!(order[1..], [first.0, 3]);
+        router.answered(first);
+        assert_eq!(ids(router.candidates(block, &[first]))[0], first.0);
+    }
+
+    #[tokio::test]
+    async fn the_ring_is_kept_while_its_workers_are_the_same() {
+        let router = router(&[1, 2, 3], &[]);
+        let ring = |router: &Router| router.inner.table.load().ring.clone();
+        let before = ring(&router);
+        router.update(list(&[3, 1, 2], &[]));
+        assert!(Arc::ptr_eq(&before, &ring(&router)));
+        router.update(list(&[1, 2, 3], &[2]));
+        assert_eq!(ring(&router).members().len(), 2);
+        assert!(router.worker(WorkerId(2)).is_some_and(|worker| !worker.live));
+    }
+
+    #[test]
+    fn addresses_of_both_kinds_can_be_dialled() {
+        let worker = |host: &str| Worker {
+            id: WorkerId(1),
+            address: WorkerAddress { host: host.to_owned(), rpc_port: 9203, ..Default::default() },
+            virtual_nodes: 0,
+            live: true,
+            capacity: 0,
+            used: 0,
+        };
+        assert_eq!(worker("10.0.0.1").rpc(), "10.0.0.1:9203");
+        assert_eq!(worker("fd00::1").rpc(), "[fd00::1]:9203");
     }
 }

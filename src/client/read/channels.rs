@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::route::Worker;
 use goosefs_core::id::WorkerId;
 use goosefs_core::proto::internal::{ClusterMark, HelloRequest};
-use goosefs_core::rpc::frame::{Channel, Target};
+use goosefs_core::rpc::frame::{Channel, KeepAlive, Target};
 use goosefs_core::rpc::masters::Masters;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 
 /// Version of the frame protocol.
 pub(crate) const FRAME_VERSION: u32 = 1;
+
+/// A worker that is silent for so long and then leaves a ping unanswered is taken for gone, however long what was asked
+/// of it may take: a stopped process must not keep readers waiting.
+const KEEP_ALIVE: KeepAlive = KeepAlive { idle: Duration::from_secs(2), timeout: Duration::from_secs(5) };
 
 /// Connections to workers.
 #[derive(Debug)]
@@ -68,7 +72,8 @@ impl Channels {
             return Err(error.clone());
         }
         let target = Target::Tcp(address.clone());
-        let connected = Channel::connect(&target, self.hello(), &self.tasks, self.timeout).await;
+        let connected =
+            Channel::connect_with(&target, self.hello(), &self.tasks, self.timeout, KEEP_ALIVE).await;
         *held = match &connected {
             Ok(channel) => State { channel: Some(channel.clone()), failed: None },
             Err(error) => State { channel: None, failed: Some((Instant::now(), error.clone())) },

@@ -161,3 +161,18 @@ async fn unpersisted_blocks_are_read_from_their_holder() {
     cluster.masters.put(attr.clone());
     assert!(read(&cluster, &attr, 0, 1000).await.unwrap() == bytes);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_hangs_keeps_no_reader() {
+    let cluster = Cluster::with(2, |config| config.worker_timeout = Duration::from_millis(300)).await;
+    let bytes = pattern(1 << 20);
+    let attr = cluster.file(9, &bytes);
+    within(cluster.client.ready()).await.unwrap();
+    let first = cluster.client.router().candidates(goosefs_core::id::ContentId(attr.content).block(0), &[]);
+    let hanging = cluster.workers.iter().find(|worker| worker.id == first[0].id.0).unwrap();
+    hanging.break_by(Fault::Hang);
+    for _ in 0..3 {
+        assert!(read(&cluster, &attr, 0, 1 << 20).await.unwrap() == bytes);
+    }
+    assert_eq!(hanging.reads.lock().len(), 1, "it was asked once and then passed over");
+}

@@ -26,6 +26,8 @@ pub(super) enum Fault {
     DieReading(usize),
     /// Dies after so many further bytes were taken from writers, before any commit.
     DieWriting(usize),
+    /// Leaves reads unanswered, its connections alive.
+    Hang,
     /// Answers reads with this.
     Refuse(Code),
     /// Takes write streams, and breaks them at the first bytes with this.
@@ -102,7 +104,11 @@ impl FakeWorker {
     async fn read(&self, call: &mut Call) -> Result<()> {
         let request: ReadContentRequest = call.request()?;
         self.reads.lock().push((request.offset, request.length, request.sequential));
-        if let Some(Fault::Refuse(code)) = *self.fault.lock() {
+        let fault = *self.fault.lock();
+        if fault == Some(Fault::Hang) {
+            std::future::pending::<()>().await;
+        }
+        if let Some(Fault::Refuse(code)) = fault {
             return Err(Error::new(code, "refused on purpose"));
         }
         let bytes = self.bytes(ContentId(request.content));
