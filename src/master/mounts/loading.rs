@@ -187,10 +187,23 @@ impl Loader {
         };
         let ufs = self.connectors.of(&mount)?;
         let listing = Listing { directory, number: rand::random(), since };
-        tokio::select! {
+        let outcome = tokio::select! {
             outcome = self.commit_listing(&*ufs, &mount, &path, &listing) => outcome,
             () = stop.cancelled() => Err(stopping()),
+        };
+        match outcome {
+            Err(error) if error.code == Code::NotFound && !path.is_empty() => {
+                self.commit_absence(directory).await?;
+                Err(error)
+            }
+            outcome => outcome,
         }
+    }
+
+    /// The under-storage does not have this directory any more. What the cache alone has in it stays.
+    async fn commit_absence(&self, directory: InodeId) -> Result<()> {
+        let command = Command::ReviseFile(ReviseFile { inode: directory.0, fingerprint: None });
+        self.journal.begin(command, &Caller::default(), Op::Unnumbered).await.map(drop)
     }
 
     async fn commit_listing(

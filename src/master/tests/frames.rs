@@ -95,6 +95,18 @@ async fn directories_are_made_moved_and_removed_in_the_under_storage_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_left_the_under_storage_before_it_was_listed_is_not_found() {
+    let cluster = Cluster::start(1, tree).await;
+    let client = cluster.client();
+    let b = cluster.stat("/a/b").await.unwrap();
+    fs::remove_dir(cluster.ufs().join("a/b")).unwrap();
+    let request = ReadDirRequest { directory: b.inode, after: String::new(), limit: 0 };
+    let listed: Result<ReadDirResponse> = client.call(method::READ_DIR, &request).await;
+    assert_eq!(listed.unwrap_err().code, Code::NotFound);
+    assert_eq!(names(&client, cluster.stat("/a").await.unwrap().inode).await, ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operation_made_again_gets_its_first_answer() {
     let cluster = Cluster::start(1, tree).await;
     let client = cluster.client();

@@ -173,6 +173,74 @@ async fn heartbeats_register_workers_on_every_master_and_bring_back_what_was_dro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_waits_for_the_side_effect_that_holds_what_it_touches() {
+    let cluster = Cluster::start(1, |_| {}).await;
+    let client = cluster.client();
+    let worker = TestWorker::start(&cluster, 7).await;
+    worker.beat(&client).await;
+    let file = create(&cluster, &client, "file", WriteType::CacheThrough).await;
+    worker.commit(&client, ContentId(file.content).block(0).0, 4).await;
+    worker.failures.store(3, Ordering::SeqCst);
+    let remove = async {
+        cluster
+            .until("an upload was tried", async || match worker.uploads.load(Ordering::SeqCst) {
+                0 => Err(goosefs_core::Error::new(Code::Busy, "none yet")),
+                _ => Ok(()),
+            })
+            .await;
+        let request = RemoveRequest {
+            op: cluster.op(&client).await,
+            caller: Some(caller()),
+            parent: 0,
+            name: "file".to_owned(),
+            expect: NodeKind::File as i32,
+        };
+        client.call::<_, Empty>(method::REMOVE, &request).await
+    };
+    let persist = async {
+        let request = PersistRequest { op: None, caller: Some(caller()), content: file.content, length: 4 };
+        client.call::<_, PersistResponse>(method::PERSIST, &request).await
+    };
+    let (removed, _) = tokio::join!(remove, persist);
+    removed.unwrap();
+    assert_eq!(worker.uploads.load(Ordering::SeqCst), 4, "the upload came to its end first");
+    assert!(!cluster.ufs().join("file").exists());
+    assert_eq!(cluster.stat("/file").await.unwrap_err().code, Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_copies_of_a_worker_that_is_gone_for_good_are_declared_lost() {
+    let impatient = |config: &mut crate::Config| {
+        config.worker_timeout = std::time::Duration::from_millis(500);
+        config.worker_gone = std::time::Duration::from_secs(3);
+    };
+    let cluster = Cluster::start_with(1, |_| {}, impatient, || Box::new(goosefs_ufs::connect)).await;
+    let client = cluster.client();
+    let (gone, stays) = (TestWorker::start(&cluster, 7).await, TestWorker::start(&cluster, 8).await);
+    gone.beat(&client).await;
+    stays.beat(&client).await;
+    let alone = create(&cluster, &client, "alone", WriteType::MustCache).await;
+    let twice = create(&cluster, &client, "twice", WriteType::MustCache).await;
+    gone.commit(&client, ContentId(alone.content).block(0).0, 4).await;
+    gone.commit(&client, ContentId(twice.content).block(0).0, 4).await;
+    stays.commit(&client, ContentId(twice.content).block(0).0, 4).await;
+    complete(&cluster, &client, alone.content, 4).await.unwrap();
+    complete(&cluster, &client, twice.content, 4).await.unwrap();
+    cluster
+        .until("the only copy is declared lost", async || {
+            stays.beat(&client).await;
+            match cluster.stat("/alone").await?.persistence() {
+                Persistence::Lost => Ok(()),
+                other => Err(goosefs_core::Error::new(Code::Busy, format!("{other:?}"))),
+            }
+        })
+        .await;
+    assert_eq!(cluster.stat("/twice").await.unwrap().persistence(), Persistence::NotPersisted);
+    let listed: WorkersResponse = client.call(method::WORKERS, &WorkersRequest {}).await.unwrap();
+    assert_eq!(listed.workers.iter().map(|worker| worker.worker).collect::<Vec<_>>(), [8]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_side_effect_begun_by_one_leader_is_ended_by_the_next_and_its_caller_hears_of_it() {
     let mut cluster = Cluster::start(3, |_| {}).await;
     let client = cluster.client();
