@@ -12,6 +12,10 @@ pub(crate) const CHUNK: u64 = 1 << 20;
 /// parallel requests that overtake each other.
 const SLACK: u64 = 2 << 20;
 
+/// The same for large reads: two windows of the kernel's read-ahead (4 MiB each on a mount) may be on their way at once,
+/// in any order.
+const WIDE_SLACK: u64 = 8 << 20;
+
 /// A first read at the start of the file of at least this size is taken for the begin of a sequential one.
 const EAGER: u64 = 256 << 10;
 
@@ -43,7 +47,7 @@ impl<C: Clone> Ahead<C> {
     pub(crate) fn plan(&mut self, offset: u64, length: u64, size: u64) -> Plan {
         let end = offset + length;
         let sequential = match self.expected {
-            Some(expected) => offset.abs_diff(expected) <= SLACK,
+            Some(expected) => offset.abs_diff(expected) <= if length >= EAGER { WIDE_SLACK } else { SLACK },
             None => offset == 0 && length >= EAGER,
         };
         let needed = offset / CHUNK..end.div_ceil(CHUNK);
@@ -127,6 +131,16 @@ mod tests {
         assert_ne!(ahead.plan(2 * CHUNK, CHUNK, SIZE), Plan::Exactly);
         assert_ne!(ahead.plan(CHUNK, CHUNK, SIZE), Plan::Exactly);
         assert_ne!(ahead.plan(3 * CHUNK, CHUNK, SIZE), Plan::Exactly);
+    }
+
+    #[test]
+    fn two_windows_of_the_kernel_in_any_order_are_still_sequential() {
+        let mut ahead = ahead();
+        ahead.plan(0, CHUNK, SIZE);
+        for number in [4, 3, 2, 1, 8, 7, 6, 5, 12, 9, 10, 11] {
+            assert_ne!(ahead.plan(number * CHUNK, CHUNK, SIZE), Plan::Exactly, "MiB {number}");
+        }
+        assert_eq!(ahead.plan(3 * CHUNK, 4096, SIZE), Plan::Exactly, "a small read far back is a random one");
     }
 
     #[test]
