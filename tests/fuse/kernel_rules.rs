@@ -127,6 +127,58 @@ fn every_kind_of_open_works_while_a_direct_file_is_mapped() {
 }
 
 #[test]
+fn opens_of_every_kind_race_each_other_without_an_error() {
+    let Some(mount) = Mounted::new() else { return };
+    let seed = std::time::UNIX_EPOCH.elapsed().map_or(1, |since| u64::from(since.subsec_nanos()) | 1);
+    println!("seed {seed}");
+    let content = bytes(MIB, seed);
+    for file in 0..3 {
+        mount.cluster.put(&format!("file-{file}"), &content).expect("a file");
+    }
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let (mount, content) = (&mount, &content);
+            scope.spawn(move || {
+                let mut state = seed.wrapping_mul(thread + 1) | 1;
+                let mut random = move |below: u64| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    state % below
+                };
+                let mut held = Vec::new();
+                for step in 0..300 {
+                    let (kind, options) = kinds().swap_remove(usize::try_from(random(5)).expect("small"));
+                    let what = format!("seed {seed}, thread {thread}, step {step}, {kind}");
+                    let path = mount.path(&format!("file-{}", random(3)));
+                    let file = options.open(path).unwrap_or_else(|error| panic!("{what}: {error}"));
+                    match kind {
+                        "O_RDONLY" => check(&file, content, &what),
+                        "O_RDWR" if random(4) == 0 => check_maps(&file, content, &what),
+                        "O_RDWR" => check(&file, content, &what),
+                        _ => {}
+                    }
+                    held.push(file);
+                    if random(4) != 0 {
+                        held.clear();
+                    }
+                    if random(20) == 0 {
+                        mount.cluster.cache(random(2) == 0);
+                    }
+                    if random(30) == 0 {
+                        std::thread::sleep(std::time::Duration::from_millis(random(20)));
+                    }
+                }
+            });
+        }
+    });
+    mount.wait_until_closed();
+    let ways = ["passthrough", "through", "cached", "direct"].map(|way| (way, mount.opens(way)));
+    println!("{ways:?}");
+    assert_eq!(ways.iter().map(|(_, count)| count).sum::<u64>(), 4 * 300);
+}
+
+#[test]
 fn truncating_a_file_that_is_read_by_passthrough_makes_a_new_one() {
     let Some(mount) = Mounted::new() else { return };
     let (old, new) = (bytes(MIB, 15), bytes(MIB / 2, 16));

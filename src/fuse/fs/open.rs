@@ -91,7 +91,7 @@ impl Fs {
     /// An open that needs nobody and never waits: the file is open by passthrough already, or was lately.
     pub fn open_at_once(&self, who: Who, node: u64, flags: i32) -> Option<Opened> {
         let content = node::content(node).ok()?;
-        if flags & libc::O_ACCMODE != libc::O_RDONLY || self.writing_of(content).is_some() {
+        if flags & libc::O_ACCMODE != libc::O_RDONLY || self.is_being_written(content) {
             return None;
         }
         let attr = self.known(node).filter(|attr| attr.completed)?;
@@ -110,7 +110,7 @@ impl Fs {
 
     /// Which way an open for reading would like to go.
     async fn want(&self, attr: &Attr, content: ContentId) -> Want {
-        if !attr.completed || self.writing_of(content).is_some() {
+        if !attr.completed || self.is_being_written(content) {
             return Want::Direct;
         }
         let node = node::of(attr);
@@ -121,6 +121,10 @@ impl Fs {
             return Want::Passthrough(backing);
         }
         Want::Cached { generation: attr.generation }
+    }
+
+    fn is_being_written(&self, content: ContentId) -> bool {
+        self.writing_of(content).is_some_and(|writing| writing.is_under_way())
     }
 
     /// Asks the local worker for the file behind a content and makes it known to the kernel.

@@ -82,6 +82,11 @@ impl Writing {
         }
     }
 
+    /// Whether bytes are being written, or will be: opens that only may write leave the content as it is.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.shown.lock().is_some()
+    }
+
     /// Waits a moment if the last writer seems to be closing.
     pub(super) async fn wait_while_closing(&self) {
         if self.flushed.load(Ordering::Acquire) {
