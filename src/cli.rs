@@ -347,8 +347,30 @@ pub struct GetConfArgs {
 /// Reads the command line; ends the process with help or a message when it is not one.
 #[must_use]
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Cli {
-    let matches = Cli::command().get_matches_from(args.into_iter().map(old_long_flag));
+    let matches = Cli::command().get_matches_from(definitions_first(args.into_iter().map(old_long_flag)));
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Moves every `-D` before the subcommand: of a flag given on both sides of it, clap keeps one side only.
+fn definitions_first(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args = args.into_iter();
+    let mut first: Vec<OsString> = args.next().into_iter().collect();
+    let mut rest = Vec::new();
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            rest.push(arg);
+            rest.extend(args.by_ref());
+        } else if arg == "-D" {
+            first.push(arg);
+            first.extend(args.next());
+        } else if arg.as_encoded_bytes().starts_with(b"-D") {
+            first.push(arg);
+        } else {
+            rest.push(arg);
+        }
+    }
+    first.extend(rest);
+    first
 }
 
 /// GooseFS writes some long flags with one dash.
@@ -366,7 +388,7 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Cli {
-        Cli::try_parse_from(line.split(' ')).unwrap()
+        Cli::try_parse_from(definitions_first(line.split(' ').map(OsString::from))).unwrap()
     }
 
     #[test]
@@ -378,6 +400,8 @@ mod tests {
     fn properties_stand_before_or_after_the_subcommand() {
         for line in [
             "goosefs -Da=1 -Db=2 fs ls /",
+            "goosefs -Da=1 fs -Db=2 ls /",
+            "goosefs -D a=1 fs ls -D b=2 /",
             "goosefs fs -Da=1 -Db=2 ls /",
             "goosefs fs ls -Da=1 -Db=2 /",
             "goosefs fs ls / -Da=1 -Db=2",

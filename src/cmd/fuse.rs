@@ -7,7 +7,7 @@ use goosefs_core::config::{Properties, keys};
 use goosefs_core::metrics::Metrics;
 use goosefs_core::{Code, Error, Result};
 use goosefs_fuse::cluster::Cluster;
-use goosefs_fuse::{Config, Deps, Running};
+use goosefs_fuse::{Config, Deps, Running, mountinfo};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,6 +33,15 @@ async fn start(properties: &Properties, mount_point: Option<PathBuf>) -> Result<
         }
         (None, path) => PathBuf::from(path),
     };
+    // Before the masters are waited for; a mount whose daemon may be dead is not looked into.
+    if mountinfo::at(&std::path::absolute(&mount_point).unwrap_or_default()).is_none()
+        && !mount_point.is_dir()
+    {
+        let message = format!("mount point {} is not a directory", mount_point.display());
+        return Err(
+            Error::new(Code::InvalidArgument, message).hint("give a directory that exists and is empty")
+        );
+    }
     let config = Config::from_properties(properties, &mount_point)?;
     let metrics = Metrics::new();
     let cluster = Cluster::new(goosefs_client::Config::from_properties(properties)?, &metrics);

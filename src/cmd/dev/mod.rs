@@ -67,6 +67,17 @@ async fn cluster(layout: &Layout) -> anyhow::Result<()> {
 
 /// Makes the folders and takes the directory for this process.
 fn prepare(layout: &Layout) -> anyhow::Result<Flock<File>> {
+    if let Some(mount_point) = &layout.mount_point
+        && !mountpoint::is_mounted(mount_point)
+        && mount_point.exists()
+    {
+        // Before anything is made.
+        anyhow::ensure!(
+            mount_point.is_dir(),
+            "the mount point {} is not a directory: give an empty directory, or a path where one can be made",
+            mount_point.display()
+        );
+    }
     let mut folders = vec![layout.dir.clone(), layout.dir.join("logs"), layout.socket_folder.clone()];
     folders.extend(layout.root_folder.clone());
     for folder in folders {
@@ -85,7 +96,7 @@ fn prepare(layout: &Layout) -> anyhow::Result<Flock<File>> {
         mountpoint::detach(mount_point).with_context(|| format!("unmount {}", mount_point.display()))?;
         if !mount_point.is_dir() {
             fs::create_dir_all(mount_point)
-                .with_context(|| format!("the mount point {} is not a directory", mount_point.display()))?;
+                .with_context(|| format!("make the mount point {}", mount_point.display()))?;
         }
     }
     Ok(lock)

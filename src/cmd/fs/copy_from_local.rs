@@ -11,6 +11,7 @@ use goosefs_client::Client;
 use goosefs_core::path::NsPath;
 use goosefs_core::proto::internal::NodeKind;
 use goosefs_core::{Code, Result};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tokio::io::AsyncReadExt;
@@ -28,8 +29,12 @@ struct Job {
 
 pub(super) async fn run(client: &Client, args: &CopyFromLocalArgs) -> anyhow::Result<()> {
     let source = std::path::absolute(&args.source)?;
-    let metadata = std::fs::metadata(&source)
-        .with_context(|| format!("Path \"{}\" does not exist.", source.display()))?;
+    let metadata = match std::fs::metadata(&source) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("Path \"{}\" does not exist.", source.display())
+        }
+        other => other.with_context(|| format!("look at {}", source.display()))?,
+    };
     let target = target(client, &source, &args.destination).await?;
     let mut jobs = Vec::new();
     if metadata.is_dir() {

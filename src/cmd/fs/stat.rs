@@ -4,15 +4,20 @@ use super::tree::missing;
 use crate::cmd::connection::path;
 use crate::cmd::{out, print};
 use goosefs_client::Client;
+use goosefs_core::id::ContentId;
 use goosefs_core::proto::public::file::{FileBlockInfo, FileInfo};
 
 pub(super) async fn run(client: &Client, text: &str, format: Option<&str>) -> anyhow::Result<()> {
     let path = path(text)?;
-    let info = client
-        .admin()
-        .status(&path, client.config().sync_interval_ms)
-        .await
-        .map_err(|error| missing(error, &path))?;
+    let asked = client.admin().status(&path, client.config().sync_interval_ms).await;
+    let mut info = asked.map_err(|error| missing(error, &path))?;
+    if format.is_none() && info.length() > 0 && !info.folder() {
+        let cached = client.cached(&[ContentId(info.file_id().cast_unsigned())]).await?;
+        let bytes: u64 = cached.iter().flat_map(|(_, bytes)| bytes).sum();
+        let length = info.length().cast_unsigned();
+        let percent = u128::from(bytes.min(length)) * 100 / u128::from(length);
+        info.in_goose_fs_percentage = i32::try_from(percent).ok();
+    }
     match format {
         Some(format) => out::line(&formatted(&info, format)),
         None => {

@@ -14,6 +14,7 @@ pub(super) async fn run(client: &Client, live: bool, lost: bool, names: Vec<Stri
         _ => ("all", Box::new(|_| true)),
     };
     workers.retain(wanted);
+    workers.sort_by(|a, b| host(a).cmp(host(b)));
     for line in lines(kind, &workers) {
         out::line(&line);
     }

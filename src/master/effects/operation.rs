@@ -55,7 +55,17 @@ async fn remove(ufs: &dyn Ufs, effect: &RemoveEffect) -> Result<()> {
 }
 
 async fn rename(ufs: &dyn Ufs, effect: &RenameEffect) -> Result<()> {
-    match ufs.rename(&effect.from, &effect.to, effect.replace).await {
+    let renamed = match ufs.rename(&effect.from, &effect.to, effect.replace).await {
+        // Directories that were made in the namespace alone get there with the first thing that is put into them.
+        Err(error) if error.code == Code::NotFound => {
+            if let Some((parent, _)) = effect.to.rsplit_once('/') {
+                ufs.make_directory(parent, &Attributes::default()).await?;
+            }
+            ufs.rename(&effect.from, &effect.to, effect.replace).await
+        }
+        outcome => outcome,
+    };
+    match renamed {
         Err(error) if error.code == Code::NotFound && effect.source_optional => {
             ufs.remove(&effect.to, NodeKind::File).await
         }

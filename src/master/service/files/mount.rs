@@ -6,6 +6,7 @@ use crate::journal::Op;
 use crate::master::Master;
 use crate::mounts::{Freshness, of_storage};
 use crate::namespace::MountPoint;
+use futures::StreamExt;
 use futures::future::join_all;
 use goosefs_core::path::NsPath;
 use goosefs_core::proto::internal::Caller;
@@ -52,11 +53,16 @@ pub(super) async fn mount(
     Ok(MountPResponse {})
 }
 
-/// Whether the storage is there: its URI and options are right and its root can be looked at.
+/// Whether the storage is there: its URI and options are right, and its root can be looked at and listed.
 async fn check_storage(master: &Master, uri: &str, options: &HashMap<String, String>) -> Result<()> {
     let options: BTreeMap<String, String> = options.clone().into_iter().collect();
     let ufs = master.connectors.make(uri, &options)?;
-    match tokio::time::timeout(LOOK_TIMEOUT, ufs.stat("")).await {
+    let look = async {
+        ufs.stat("").await?;
+        // Its first entry is enough: a page that is no listing fails before it.
+        ufs.list("").await?.next().await.transpose()
+    };
+    match tokio::time::timeout(LOOK_TIMEOUT, look).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(of_storage(error.context(format!("look at {uri}")))),
         Err(_) => Err(Error::new(Code::Ufs, format!("{uri} did not answer within {LOOK_TIMEOUT:?}"))),
