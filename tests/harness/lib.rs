@@ -4,15 +4,23 @@
 //! |---|---|
 //! | `in_process.rs` | [`InProcess`]: masters, workers and clients within the test's process, stopped and started at will |
 //! | `processes.rs` | [`Processes`]: a cluster of real processes, killed and started at will |
+//! | `dev_cluster.rs` | [`DevCluster`]: what `goosefs dev` starts as its user sees it: mount, commands, further processes, logs |
+//! | `command.rs` | [`Binary`]: commands of the binary, and what they said |
+//! | `logs.rs` | the scan of nodes' logs for lines that nobody expected |
 //! | `wait.rs` | [`wait_until`]: waiting for a condition, never for a time |
 //! | `bytes.rs` | bytes that differ at every offset |
 
 mod bytes;
+mod command;
+mod dev_cluster;
 mod in_process;
+mod logs;
 mod processes;
 mod wait;
 
 pub use bytes::pattern;
+pub use command::{Binary, Said, undated};
+pub use dev_cluster::{DevCluster, Launch, Process, Record};
 pub use in_process::{InProcess, Options};
 pub use processes::Processes;
-pub use wait::{LONG, wait_until};
+pub use wait::{LONG, wait_for, wait_until};

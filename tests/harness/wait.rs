@@ -21,3 +21,15 @@ pub async fn wait_until<W: Future<Output = bool>>(
     }
     Ok(())
 }
+
+/// As [`wait_until`], for tests without a runtime.
+///
+/// # Panics
+/// Naming `what`, when it does not hold within [`LONG`].
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + LONG;
+    while !condition() {
+        assert!(std::time::Instant::now() < until, "waited {LONG:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
