@@ -13,7 +13,7 @@ pub(super) fn run(define: Vec<String>, command: impl AsyncFnOnce(&Client) -> any
     let outcome = connect(define).and_then(|(runtime, config)| {
         let _runtime = runtime.enter();
         let client = Client::new(config, &Metrics::new());
-        let outcome = runtime.block_on(async {
+        runtime.block_on(async {
             let outcome = tokio::select! {
                 outcome = command(&client) => outcome,
                 interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and_then(|()| {
@@ -22,8 +22,7 @@ pub(super) fn run(define: Vec<String>, command: impl AsyncFnOnce(&Client) -> any
             };
             client.shutdown(Duration::from_secs(1)).await;
             outcome
-        });
-        outcome
+        })
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,9 @@
 //! target folder, so a second run needs no network. Without Python or the package the tests say so and pass, unless
 //! `GOOSEFS_TEST_REQUIRE_ALL` is set.
 
+// In the suite's own functions, too, a failure is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod python;
 
 use goosefs_harness::{DevCluster, Launch};

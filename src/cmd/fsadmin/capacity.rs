@@ -5,9 +5,11 @@ use goosefs_client::Client;
 use goosefs_core::proto::internal::{TierUsage, WorkerEntry};
 use std::collections::BTreeSet;
 
+type Wanted = Box<dyn Fn(&WorkerEntry) -> bool>;
+
 pub(super) async fn run(client: &Client, live: bool, lost: bool, names: Vec<String>) -> anyhow::Result<()> {
     let mut workers = client.workers().await?;
-    let (kind, wanted): (&str, Box<dyn Fn(&WorkerEntry) -> bool>) = match (live, lost, names.is_empty()) {
+    let (kind, wanted): (&str, Wanted) = match (live, lost, names.is_empty()) {
         (true, _, _) => ("live", Box::new(|worker| worker.live)),
         (_, true, _) => ("lost", Box::new(|worker| !worker.live)),
         (_, _, false) => ("specified", Box::new(move |worker| names.contains(&host(worker).to_owned()))),
