@@ -15,11 +15,15 @@ use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long `dev` may take to stop everything.
 const STOP: Duration = Duration::from_secs(60);
+
+/// After so long the FUSE connection is aborted: every call on the mount then fails, so that no test hangs for ever.
+const GUARD: Duration = Duration::from_secs(400);
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -102,6 +106,8 @@ pub struct DevCluster {
     /// DevCluster that the test itself started, by name.
     own: BTreeMap<String, Child>,
     finished: bool,
+    /// Its end tells the guard to go.
+    alive: Arc<()>,
 }
 
 impl DevCluster {
@@ -124,7 +130,11 @@ impl DevCluster {
             record,
             own,
             finished: false,
+            alive: Arc::default(),
         };
+        if cluster.launch.fuse {
+            guard(cluster.mount_point(), Arc::downgrade(&cluster.alive));
+        }
         cluster.start_dev()?;
         Ok(cluster)
     }
@@ -163,6 +173,12 @@ impl DevCluster {
         let json = std::fs::read(self.dir().join("dev.json")).context("read dev.json")?;
         self.record = serde_json::from_slice(&json).context("read dev.json")?;
         Ok(())
+    }
+
+    /// What `dev` printed since its last start.
+    #[must_use]
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.root.join("dev.out")).unwrap_or_default()
     }
 
     /// The directory of the cluster.
@@ -413,6 +429,23 @@ impl Drop for DevCluster {
             eprintln!("logs are kept in {}", folder.keep().display());
         }
     }
+}
+
+/// Waits aside until the cluster is gone, and aborts its connection when that takes too long.
+fn guard(point: PathBuf, alive: Weak<()>) {
+    std::thread::spawn(move || {
+        let until = Instant::now() + GUARD;
+        while Instant::now() < until {
+            if alive.strong_count() == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        if let Some(mount) = goosefs_fuse::mountinfo::at(&point) {
+            eprintln!("{} is aborted after {GUARD:?}", point.display());
+            let _ = mount.abort();
+        }
+    });
 }
 
 fn signal(pid: u32, with: Signal) {
