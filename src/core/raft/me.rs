@@ -6,18 +6,30 @@ use crate::error::{Code, Error, Result};
 use crate::id::NodeId;
 use crate::proto::internal;
 use parking_lot::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// This master and its peers.
 pub(super) struct Me {
     pub(super) config: RaftConfig,
     directory: Directory,
     identity: Mutex<Identity>,
+    started: Instant,
+    /// Whether this directory has been in use before this start.
+    used: bool,
 }
 
 impl Me {
-    pub(super) fn new(config: RaftConfig, directory: Directory, identity: Identity) -> Me {
-        Me { config, directory, identity: Mutex::new(identity) }
+    pub(super) fn new(config: RaftConfig, directory: Directory, identity: Identity, used: bool) -> Me {
+        Me { config, directory, identity: Mutex::new(identity), started: Instant::now(), used }
+    }
+
+    /// How long this master still keeps out of elections. A follower promises its leader not to elect another for
+    /// `election_max`, and the leader's reads rest on that; openraft forgets the promise with the process.
+    pub(super) fn quiet(&self) -> Duration {
+        if !self.used || self.config.peers.len() == 1 {
+            return Duration::ZERO;
+        }
+        self.config.election_max.saturating_sub(self.started.elapsed())
     }
 
     /// Lets another process have the data directory.

@@ -114,6 +114,7 @@ impl Node {
         let admissions = Admissions { me: me.clone(), raft: raft.clone(), metrics: metrics.clone() };
         let service = Service::new(me.clone(), raft.clone(), log.clone(), snapshots, admissions.clone());
         let lease = Arc::new(Lease::new(me.clone(), metrics.clone(), counters.clone()));
+        keep_quiet(&me, &raft, &handle, &own);
         let (status_out, status) = watch::channel(observe::starting());
         let (problem, problem_seen) = watch::channel(None);
         let join = Join { me: me.clone(), raft: raft.clone(), log: log.clone(), network, problem };
@@ -260,14 +261,10 @@ impl Node {
     /// `NotLeader` when this node does not lead, `Unavailable` when no voter took over in time.
     pub async fn transfer_leadership(&self) -> Result<()> {
         let inner = &self.inner;
-        let target = {
-            let metrics = inner.metrics.borrow_watched();
-            if !metrics.state.is_leader() {
-                return Err(Error::not_leader(""));
-            }
-            successor(&metrics, inner.me.config.election_max)
-        };
-        let Some(target) = target else {
+        if !inner.metrics.borrow_watched().state.is_leader() {
+            return Err(Error::not_leader(""));
+        }
+        let Some(target) = self.successor() else {
             return Err(Error::new(Code::Unavailable, "no other master can take over the lead"));
         };
         let limit = inner.me.config.election_max * 2 + Duration::from_millis(500);
@@ -305,6 +302,22 @@ impl Node {
         self.stop().await;
     }
 
+    /// The voter that has the most of the log among those heard from lately.
+    pub(super) fn successor(&self) -> Option<u64> {
+        let lately = self.inner.me.config.election_max;
+        let metrics = self.inner.metrics.borrow_watched();
+        let replication = metrics.replication.as_ref()?;
+        let heard = |node: &u64| {
+            let last = metrics.heartbeat.as_ref()?.get(node)?.as_ref()?;
+            (last.elapsed() < lately).then_some(())
+        };
+        metrics
+            .membership_config
+            .voter_ids()
+            .filter(|node| *node != metrics.id && heard(node).is_some())
+            .max_by_key(|node| replication.get(node).cloned().flatten())
+    }
+
     /// Stops at once.
     pub(super) async fn stop(&self) {
         let inner = &self.inner;
@@ -321,16 +334,17 @@ impl Node {
     }
 }
 
-/// The voter that has the most of the log among those heard from lately.
-fn successor(metrics: &super::types::Metrics, lately: Duration) -> Option<u64> {
-    let replication = metrics.replication.as_ref()?;
-    let heard = |node: &u64| {
-        let last = metrics.heartbeat.as_ref()?.get(node)?.as_ref()?;
-        (last.elapsed() < lately).then_some(())
-    };
-    metrics
-        .membership_config
-        .voter_ids()
-        .filter(|node| *node != metrics.id && heard(node).is_some())
-        .max_by_key(|node| replication.get(node).cloned().flatten())
+/// Calls no election until what an earlier process of this master promised has run out.
+fn keep_quiet(me: &Me, raft: &Raft, handle: &tokio::runtime::Handle, tasks: &Tasks) {
+    let quiet = me.quiet();
+    if quiet.is_zero() {
+        return;
+    }
+    raft.runtime_config().elect(false);
+    let raft = raft.clone();
+    let _on = handle.enter();
+    tasks.spawn("quiet", async move {
+        tokio::time::sleep(quiet).await;
+        raft.runtime_config().elect(true);
+    });
 }

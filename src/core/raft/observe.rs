@@ -55,7 +55,7 @@ pub(super) fn status(me: &Me, metrics: &Metrics, recovered: u64, problem: Option
     voters.sort_by_key(|voter| (voter.slot, voter.node));
     let serving = match role {
         Role::Leader => leads(metrics),
-        Role::Follower | Role::Learner => leader.is_some() && applied >= recovered,
+        Role::Follower | Role::Learner => leader.is_some() && (applied >= recovered || current(metrics)),
         Role::Starting | Role::Failed | Role::Stopped => false,
     };
     Status {
@@ -69,6 +69,11 @@ pub(super) fn status(me: &Me, metrics: &Metrics, recovered: u64, problem: Option
         serving,
         problem,
     }
+}
+
+/// Has applied an entry of the present term, hence everything that was acknowledged before it.
+fn current(metrics: &Metrics) -> bool {
+    metrics.last_applied.is_some_and(|id| id.leader_id.term == metrics.current_term)
 }
 
 /// Leads and has applied the first entry of its own term, hence everything that was acknowledged before.

@@ -106,7 +106,7 @@ pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters
     let snapshots = blocking(move || life.snapshots()).await?;
     let recovered = log.last_index();
     let state = StateMachine::start(machine, snapshots.clone(), space.clone(), counters.clone())?;
-    let me = Arc::new(Me::new(config, directory, identity));
+    let me = Arc::new(Me::new(config, directory, identity, !opened.empty));
     let network = Network::new(me.clone(), counters);
     let raft = openraft::Raft::new(me.node().0, settings, network.clone(), log.clone(), state).await;
     let raft = raft.map_err(|e| {

@@ -140,6 +140,7 @@ impl RaftApi for Service {
     ) -> Result<Response<wire::VoteResponse>, Status> {
         let request = request.into_inner();
         self.inner.me.admit(request.cluster.as_ref(), request.target).await?;
+        self.inner.keep_promise(request.leadership_transfer)?;
         let response = self.inner.raft.vote(vote_request(&request)?).await.map_err(raft_error)?;
         Ok(vote_response(&response))
     }
@@ -150,6 +151,7 @@ impl RaftApi for Service {
     ) -> Result<Response<wire::VoteResponse>, Status> {
         let request = request.into_inner();
         self.inner.me.admit(request.cluster.as_ref(), request.target).await?;
+        self.inner.keep_promise(false)?;
         let response = self.inner.raft.pre_vote(vote_request(&request)?).await.map_err(raft_error)?;
         Ok(vote_response(&response))
     }
@@ -243,6 +245,14 @@ impl RaftApi for Service {
 }
 
 impl Inner {
+    /// No vote against a leader that an earlier process of this master may have promised to wait for.
+    fn keep_promise(&self, leader_asked: bool) -> Result<()> {
+        if leader_asked || self.me.quiet().is_zero() {
+            return Ok(());
+        }
+        Err(Error::new(Code::Busy, "this master was just restarted and does not vote yet"))
+    }
+
     fn begin(&self, meta: &wire::SnapshotMeta) -> Result<Incoming> {
         let path = self.snapshots.incoming();
         let file = File::options()

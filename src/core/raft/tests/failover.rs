@@ -1,7 +1,9 @@
 //! Electing, replicating, failing over, coming back.
 
 use super::cluster::{Cluster, wait_until};
-use crate::error::Code;
+use crate::error::{Code, Error};
+use crate::proto::raft as wire;
+use crate::proto::raft::raft_client::RaftClient;
 use crate::raft::Role;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
@@ -109,4 +111,53 @@ async fn a_leader_without_a_quorum_refuses_reads_and_writes() {
     assert!(start.elapsed() < Duration::from_secs(5));
     let unknown = node.propose(Bytes::from_static(b"lonely")).await.unwrap_err();
     assert!(matches!(unknown.code, Code::Unavailable | Code::NotLeader), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_master_keeps_out_of_elections_for_a_lease() {
+    fn slow(config: &mut crate::raft::RaftConfig) {
+        config.election_min = Duration::from_millis(1000);
+        config.election_max = Duration::from_millis(2000);
+    }
+    let mut cluster = Cluster::started(3, slow).await;
+    cluster.propose("before").await;
+    let leader = cluster.leader().await;
+    let (asked, asks) = ((leader + 1) % 3, (leader + 2) % 3);
+    wait_until("everybody to belong", || (0..3).all(|slot| cluster.node(slot).mark().is_some())).await;
+    let mark = cluster.node(asks).mark();
+    cluster.kill(asked).await;
+    let start = Instant::now();
+    cluster.start(asked).await.unwrap();
+    let mut client =
+        RaftClient::connect(format!("http://{}", cluster.config(asked).peers[asked])).await.unwrap();
+    let request = wire::VoteRequest {
+        vote: Some(wire::Vote { term: 1000, node: cluster.node(asks).node_id().0, committed: false }),
+        last_log: Some(wire::LogId { term: 1000, node: 1, index: 1000 }),
+        cluster: mark.map(Into::into),
+        target: cluster.node(asked).node_id().0,
+        ..Default::default()
+    };
+    let answer = client.vote(request).await;
+    // On a machine that stalled for a whole lease there is nothing to see.
+    if start.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(Error::from(answer.unwrap_err()).code, Code::Busy);
+    }
+    cluster.propose("after").await;
+    assert_eq!(cluster.leader().await, leader);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handover_to_a_master_that_dies_leaves_a_leader_all_the_same() {
+    let mut cluster = Cluster::started(3, |_| ()).await;
+    cluster.propose("before").await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(leader).clone();
+    wait_until("a successor", || node.successor().is_some()).await;
+    let heir = node.successor().unwrap();
+    let heir = (0..3).find(|slot| cluster.node(*slot).node_id().0 == heir).unwrap();
+    cluster.kill(heir).await;
+    let handed = node.transfer_leadership().await;
+    println!("handed over to a dead master: {handed:?}");
+    cluster.propose("after").await;
+    assert_eq!(cluster.agreed().await.last().unwrap(), "after");
 }
