@@ -20,6 +20,9 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 
+/// While its role stops, a connection closes when no call was under way for so long: who flushes then makes several.
+const LINGER: Duration = Duration::from_millis(300);
+
 /// Where to connect.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Target {
@@ -39,7 +42,8 @@ impl fmt::Display for Target {
 }
 
 /// One multiplexed connection. Cheap to clone; closed when the last clone (and the last `Payloads` and `Duplex` of it)
-/// is dropped. After [`Tasks::stop`] it goes on for those who still use it, and closes once no call is under way.
+/// is dropped. After [`Tasks::stop`] it goes on for those who still use it, and closes
+/// when no call was under way for a moment.
 #[derive(Clone, Debug)]
 pub struct Channel {
     handle: Arc<Handle>,
@@ -100,7 +104,7 @@ impl Channel {
                 error = read(&reading, reader) => error,
                 error = reading.keep_alive(keep_alive) => error,
                 () = reading.gone.cancelled() => return,
-                () = async { stop.cancelled().await; reading.idle().await } => {
+                () = async { stop.cancelled().await; reading.quiet(LINGER).await } => {
                     Error::new(Code::Unavailable, "this process is shutting down")
                 }
             };

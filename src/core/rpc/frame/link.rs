@@ -209,6 +209,19 @@ impl Link {
         }
     }
 
+    /// Waits until no stream was open, and none was opened, for as long as `linger`.
+    pub(crate) async fn quiet(&self, linger: Duration) {
+        loop {
+            self.idle().await;
+            let before = self.streams.lock().last;
+            tokio::time::sleep(linger).await;
+            let streams = self.streams.lock();
+            if streams.slots.is_empty() && streams.last == before {
+                return;
+            }
+        }
+    }
+
     /// Takes every open stream out.
     pub(crate) fn take_all(&self) -> HashMap<u32, Slot> {
         let all = std::mem::take(&mut self.streams.lock().slots);

@@ -396,9 +396,14 @@ async fn a_client_that_stops_keeps_its_connection_while_calls_are_under_way() {
     tasks.stop().cancel();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!pending.is_finished());
+    // What a stopping role still has to flush may take a new connection.
+    let hello = HelloRequest { version: 1, ..Default::default() };
+    let late = Channel::connect(&target, hello, &tasks, LONG).await.unwrap();
+    assert_eq!(version(&late, 2).await.unwrap(), 2);
     served.service.gate.add_permits(1);
     pending.await.unwrap().unwrap();
     channel.closed().await;
+    late.closed().await;
     assert_eq!(tasks.shutdown(LONG).await, Vec::<String>::new());
 }
 
