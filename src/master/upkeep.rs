@@ -58,11 +58,16 @@ async fn found(master: &Master) -> Result<bool> {
     let config = &master.config;
     let founder = Caller { user: config.superuser.clone(), group: String::new() };
     let mark = master.journal.node().mark();
-    let (known, root) = {
+    let (known, mounted) = {
         let namespace = master.journal.state().read();
-        (namespace.mark(), namespace.mount(MountId(1)).is_ok())
+        (namespace.mark(), namespace.mount(MountId(1)).ok())
     };
+    let root = mounted.is_some();
     if mark.is_some() && known == mark && (root || config.root_ufs.is_empty()) {
+        if let Some(mounted) = mounted.filter(|mounted| mounted.ufs != config.root_ufs) {
+            let (mounted, configured) = (mounted.ufs, &config.root_ufs);
+            tracing::info!(mounted, configured, "the configured root storage is not used: the cluster has one");
+        }
         return Ok(true);
     }
     if !master.journal.leads() {

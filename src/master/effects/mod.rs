@@ -17,6 +17,7 @@ use crate::namespace::to_wire;
 use goosefs_core::id::IntentId;
 use goosefs_core::proto::internal::{Caller, Fingerprint};
 use goosefs_core::proto::journal::{FinishIntent, Intent, entry::Command};
+use goosefs_core::raft::Role;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
 use parking_lot::Mutex;
@@ -128,10 +129,15 @@ impl Effects {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
-            if !self.journal.leads() {
+            if self.journal.check_lease().is_err() {
                 return None;
             }
-            let error = match self.attempt(intent).await {
+            // What a deposed leader still does may meet what the next one has made since.
+            let attempted = tokio::select! {
+                attempted = self.attempt(intent) => attempted,
+                () = self.deposed() => return None,
+            };
+            let error = match attempted {
                 Ok(persisted) => return Some(Ok(persisted)),
                 Err(error) => error,
             };
@@ -142,6 +148,13 @@ impl Effects {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Resolves when this master no longer leads.
+    async fn deposed(&self) {
+        let mut status = self.journal.node().status();
+        // The node is gone when the watch is, and leads nothing.
+        let _ = status.wait_for(|status| status.role != Role::Leader).await;
     }
 
     /// Logs how an intent ended, again and again while that may help. Whoever leads next would carry it out again.

@@ -16,13 +16,16 @@ use goosefs_core::proto::journal::{CommitBlock, entry::Command};
 use goosefs_core::rpc::frame::check_cluster;
 use goosefs_core::{Code, Error};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Changes in one answer.
 const MOST_CHANGES: usize = 10_000;
 
 /// Dropped contents in one answer.
 const MOST_DROPS: usize = 50_000;
+
+/// A poll that is held asks so often whether this master still leads and hears of changes.
+const LEADS_STILL: Duration = Duration::from_secs(1);
 
 /// The longest a poll for changes is held.
 const LONGEST_POLL: Duration = Duration::from_secs(60);
@@ -116,10 +119,21 @@ pub(super) async fn stat_fs(master: Arc<Master>, _: StatFsRequest) -> Result<Sta
 }
 
 pub(super) async fn changes(master: Arc<Master>, request: ChangesRequest) -> Result<ChangesResponse> {
-    master.journal.check_lease()?;
     let wait = Duration::from_millis(u64::from(request.wait_ms)).min(LONGEST_POLL);
-    let since = master.journal.state().changes_since(request.after, wait, MOST_CHANGES).await;
-    Ok(ChangesResponse { last: since.up_to, changes: since.items, overrun: since.overrun })
+    let deadline = Instant::now() + wait;
+    let (state, stop) = (master.journal.state(), master.tasks.stop());
+    loop {
+        master.journal.check_lease()?;
+        let some = deadline.saturating_duration_since(Instant::now()).min(LEADS_STILL);
+        let since = tokio::select! {
+            since = state.changes_since(request.after, some, MOST_CHANGES) => since,
+            // Whoever leads next goes on with the poll.
+            () = stop.cancelled() => return Err(Error::not_leader("")),
+        };
+        if !since.items.is_empty() || since.overrun || request.after == 0 || Instant::now() >= deadline {
+            return Ok(ChangesResponse { last: since.up_to, changes: since.items, overrun: since.overrun });
+        }
+    }
 }
 
 /// Every master answers.
