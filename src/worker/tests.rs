@@ -4,7 +4,7 @@ use crate::testing::{Cluster, bytes, eventually, read, read_as, write};
 use goosefs_core::Code;
 use goosefs_core::proto::internal::{
     CachedRequest, CachedResponse, DropContentsRequest, DropContentsResponse, FillContentRequest,
-    FillContentResponse, Persistence, UploadContentRequest, UploadContentResponse,
+    FillContentResponse, Persistence, ReadContentRequest, UploadContentRequest, UploadContentResponse,
 };
 use goosefs_core::proto::method;
 use std::time::Duration;
@@ -382,5 +382,65 @@ async fn loading_caches_whole_files_and_says_when_they_were() {
     let unpersisted = FillContentRequest { content: cluster.created().0 };
     let refused: Result<FillContentResponse, _> = channel.call(method::FILL_CONTENT, &unpersisted).await;
     assert_eq!(refused.unwrap_err().code, Code::Incomplete);
+    worker.shutdown(GRACE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_fills_itself_from_another_that_has_the_file() {
+    let cluster = Cluster::start().await;
+    let (one, two) = (cluster.worker("w1", 64 * MIB).await, cluster.worker("w2", 64 * MIB).await);
+    let all = bytes(50, 5_000_000);
+    for n in 0..6 {
+        let content = cluster.persisted(&format!("f{n}"), &all);
+        // At either worker first: the ring makes each the owner of some.
+        let (first, second) = if n % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        let load = FillContentRequest { content: content.0 };
+        let _: FillContentResponse =
+            cluster.client(first).await.call(method::FILL_CONTENT, &load).await.unwrap();
+        let reads = cluster.reads();
+        let channel = cluster.client(second).await;
+        assert!(read_as(&channel, content, 0, u64::MAX, true, false).await.unwrap() == all);
+        assert_eq!(cluster.reads(), reads, "the storage was asked for what a worker has");
+    }
+    // The other one dies: the storage has everything.
+    two.kill().await;
+    let late = cluster.persisted("late", &all);
+    let channel = cluster.client(&one).await;
+    assert!(read_as(&channel, late, 0, u64::MAX, true, false).await.unwrap() == all);
+    one.shutdown(GRACE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_names_its_generation_costs_the_masters_nothing_until_the_file_is_truncated() {
+    let cluster = Cluster::start().await;
+    let worker = cluster.worker("w", 64 * MIB).await;
+    let channel = cluster.client(&worker).await;
+    let content = cluster.persisted("a", &bytes(51, 4096));
+    let request = ReadContentRequest {
+        content: content.0,
+        offset: 0,
+        length: 4096,
+        sequential: false,
+        cached_only: false,
+        generation: 1,
+    };
+    let read = async |request: &ReadContentRequest| {
+        let mut payloads = channel.read(method::READ_CONTENT, request).await?;
+        let mut length = 0;
+        while let Some(payload) = payloads.next().await? {
+            length += payload.len();
+        }
+        goosefs_core::Result::Ok(length)
+    };
+    assert_eq!(read(&request).await.unwrap(), 4096);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(read(&request).await.unwrap(), 4096);
+    assert_eq!(cluster.master.facts.lock().version_calls, 1);
+    cluster.change(content, |version| {
+        version.generation = 2;
+        version.length = 0;
+    });
+    let newer = ReadContentRequest { generation: 2, ..request };
+    assert_eq!(read(&newer).await.unwrap(), 0);
     worker.shutdown(GRACE).await;
 }

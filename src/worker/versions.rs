@@ -2,8 +2,9 @@
 //!
 //! Owns a bounded cache of version records. A record is asked for by one caller at a time, however many want it, and
 //! believed for a moment only: the bytes of one generation of a content never change, but a truncation raises the
-//! generation, and that must be noticed. While no master answers, the last record of a complete file goes on being
-//! believed, so that cached files stay readable.
+//! generation, and that must be noticed. A reader that says which generation its open file has needs no newer word: to
+//! it a record goes on counting until the heartbeats bring that it is void. While no master answers, the last record of
+//! a complete file goes on being believed by everybody, so that cached files stay readable.
 
 use goosefs_core::block::Content;
 use goosefs_core::clock::Clock;
@@ -23,6 +24,9 @@ const BELIEVED: Duration = Duration::from_secs(1);
 
 /// How long a record of a file that is being written is believed.
 const BELIEVED_GROWING: Duration = Duration::from_millis(100);
+
+/// How long a record is believed that no master could confirm.
+const BELIEVED_UNCONFIRMED: Duration = Duration::from_secs(5);
 
 /// How long a master may take to confirm a record that we have; after that the old one is used.
 const CONFIRM: Duration = Duration::from_millis(500);
@@ -166,7 +170,7 @@ impl Versions {
         if let Some(known) = known.as_ref()
             && known.voided == voided
             && known.version.generation >= at_least
-            && self.clock.monotonic() < known.believed_until
+            && (self.clock.monotonic() < known.believed_until || (known.version.completed && at_least > 0))
         {
             return Ok(known.version.clone());
         }
@@ -178,11 +182,14 @@ impl Versions {
                 Err(_) => Err(Error::new(Code::DeadlineExceeded, "no master answered in time")),
             },
         };
-        let version = match (asked, usable) {
-            (Ok(version), _) => Arc::new(version),
+        let (version, believed) = match (asked, usable) {
+            (Ok(version), _) => {
+                let believed = if version.completed { BELIEVED } else { BELIEVED_GROWING };
+                (Arc::new(version), believed)
+            }
             (Err(error), Some(old)) if error.code.retryable() && old.version.generation >= at_least => {
                 tracing::debug!(%content, %error, "no master confirms a version record, the last one is used");
-                old.version.clone()
+                (old.version.clone(), BELIEVED_UNCONFIRMED)
             }
             (Err(error), _) => {
                 if error.code == Code::NotFound {
@@ -191,7 +198,6 @@ impl Versions {
                 return Err(error);
             }
         };
-        let believed = if version.completed { BELIEVED } else { BELIEVED_GROWING };
         let believed_until = self.clock.monotonic() + believed;
         *known = Some(Known { version: version.clone(), voided, believed_until });
         Ok(version)

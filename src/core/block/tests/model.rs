@@ -223,7 +223,7 @@ fn random_use_keeps_every_promise() {
     };
     println!("GOOSEFS_SEED={seed}");
     let mut model = Model::new(seed);
-    for step in 0..600 {
+    for step in 0..250 {
         model.step();
         model.check();
         if step % 20 == 0 {
