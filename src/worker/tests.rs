@@ -430,7 +430,7 @@ async fn a_reader_that_names_its_generation_costs_the_masters_nothing_until_the_
         while let Some(payload) = payloads.next().await? {
             length += payload.len();
         }
-        goosefs_core::Result::Ok(length)
+        Ok::<_, goosefs_core::Error>(length)
     };
     assert_eq!(read(&request).await.unwrap(), 4096);
     tokio::time::sleep(Duration::from_millis(1200)).await;
