@@ -66,7 +66,11 @@ async fn found(master: &Master) -> Result<bool> {
     if mark.is_some() && known == mark && (root || config.root_ufs.is_empty()) {
         if let Some(mounted) = mounted.filter(|mounted| mounted.ufs != config.root_ufs) {
             let (mounted, configured) = (mounted.ufs, &config.root_ufs);
-            tracing::info!(mounted, configured, "the configured root storage is not used: the cluster has one");
+            tracing::info!(
+                mounted,
+                configured,
+                "the configured root storage is not used: the cluster has one"
+            );
         }
         return Ok(true);
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How old the list of workers may be.
-const AGE: Duration = Duration::from_secs(10);
+const AGE: Duration = Duration::from_secs(1);
 
 /// How many of a content's owners on the ring are asked for it.
 const OWNERS: usize = 2;
@@ -201,8 +201,13 @@ impl Peers {
         }
         let response: WorkersResponse = self.masters.call(method::WORKERS, &WorkersRequest {}).await?;
         let members = response.workers.iter().filter(|entry| entry.live).filter_map(|entry| {
-            let host = entry.address.as_ref()?.host.clone();
-            Some(Member { worker: WorkerId(entry.worker), host, virtual_nodes: entry.virtual_nodes })
+            entry.address.as_ref()?;
+            // Hosts are not compared: a peer on the same machine is the nearest of all.
+            Some(Member {
+                worker: WorkerId(entry.worker),
+                host: String::new(),
+                virtual_nodes: entry.virtual_nodes,
+            })
         });
         state.ring = Arc::new(Ring::new(members));
         let known = response.workers.into_iter().filter_map(|entry| {

@@ -236,8 +236,15 @@ async fn only_copies_of_a_worker_that_is_gone_for_good_are_declared_lost() {
         })
         .await;
     assert_eq!(cluster.stat("/twice").await.unwrap().persistence(), Persistence::NotPersisted);
-    let listed: WorkersResponse = client.call(method::WORKERS, &WorkersRequest {}).await.unwrap();
-    assert_eq!(listed.workers.iter().map(|worker| worker.worker).collect::<Vec<_>>(), [8]);
+    cluster
+        .until("the worker that is gone is forgotten", async || {
+            let listed: WorkersResponse = client.call(method::WORKERS, &WorkersRequest {}).await?;
+            match listed.workers.iter().map(|worker| worker.worker).collect::<Vec<_>>() {
+                left if left == [8] => Ok(()),
+                left => Err(goosefs_core::Error::new(Code::Busy, format!("{left:?}"))),
+            }
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
