@@ -1,7 +1,7 @@
 //! Leaders and workers die while a reader reads and a writer creates.
 
 use super::{launch, serve};
-use goosefs_harness::{Launch, Processes, pattern};
+use goosefs_harness::{DevCluster, Launch, pattern};
 use goosefs_ufs::testing::Page;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -42,7 +42,7 @@ fn create_on(folder: &Path, made: &AtomicU64, stop: &AtomicBool) -> (BTreeSet<St
     (names, slowest)
 }
 
-fn leader(cluster: &Processes) -> usize {
+fn leader(cluster: &DevCluster) -> usize {
     let said = cluster.goosefs(&["fs", "masterInfo"]);
     let address = said.stdout.lines().find_map(|line| line.strip_prefix("current leader master: "));
     let address = address.unwrap_or_else(|| panic!("no leader: {}", said.stdout));
@@ -53,9 +53,12 @@ fn leader(cluster: &Processes) -> usize {
 fn leaders_die_and_nobody_minds() {
     let Some(launch) = launch("leaders_die_and_nobody_minds") else { return };
     let allowed = ["leader", "raft", "Raft", "master"].map(str::to_owned).to_vec();
-    let mut cluster =
-        Processes::start(Launch { allowed, args: vec!["-Dgoosefs.user.file.writetype.default=MUST_CACHE".to_owned()], ..launch })
-            .unwrap();
+    let mut cluster = DevCluster::start(Launch {
+        allowed,
+        args: vec!["-Dgoosefs.user.file.writetype.default=MUST_CACHE".to_owned()],
+        ..launch
+    })
+    .unwrap();
     let mount = cluster.mount_point();
     let files: Vec<_> = (0..8)
         .map(|number: u64| {
@@ -88,14 +91,19 @@ fn leaders_die_and_nobody_minds() {
         let (names, slowest) = writer.join().unwrap();
         (names, slowest, gaps, reader.join().unwrap())
     });
-    eprintln!("{} creates, slowest {slowest:?}; resumed after {gaps:?}; {passes} passes of the reader", names.len());
-    let listed = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    eprintln!(
+        "{} creates, slowest {slowest:?}; resumed after {gaps:?}; {passes} passes of the reader",
+        names.len()
+    );
+    let listed =
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let listed: Vec<String> = listed.collect();
     let unique: BTreeSet<String> = listed.iter().cloned().collect();
     assert_eq!(unique.len(), listed.len(), "a name stands twice");
     assert_eq!(unique, names, "what was acknowledged is there, and nothing else");
     for master in cluster.masters() {
-        let said = cluster.goosefs(&["fs", "ls", "/made", &format!("-Dgoosefs.master.rpc.addresses={master}")]);
+        let said =
+            cluster.goosefs(&["fs", "ls", "/made", &format!("-Dgoosefs.master.rpc.addresses={master}")]);
         assert_eq!(said.stdout.lines().count(), names.len(), "on {master}'s word");
     }
     assert!(slowest < PATIENCE, "a create took {slowest:?}");
@@ -107,14 +115,15 @@ fn a_worker_dies_while_persisted_files_are_read() {
     let test = "a_worker_dies_while_persisted_files_are_read";
     let folder = tempfile::tempdir().unwrap();
     let Some(launch) = launch(test) else { return };
-    let files: Vec<(String, Vec<u8>)> = (0..6).map(|n: u64| (format!("f{n}"), pattern(n, 9_000_000))).collect();
+    let files: Vec<(String, Vec<u8>)> =
+        (0..6).map(|n: u64| (format!("f{n}"), pattern(n, 9_000_000))).collect();
     for (name, bytes) in &files {
         fs::write(folder.path().join(name), bytes).unwrap();
     }
     let Some(server) = serve(test, folder.path(), Page::Autoindex) else { return };
     let mounts = vec![format!("/web={}", server.uri())];
     let allowed = ["worker", "Worker"].map(str::to_owned).to_vec();
-    let mut cluster = Processes::start(Launch { mounts, allowed, ..launch }).unwrap();
+    let mut cluster = DevCluster::start(Launch { mounts, allowed, ..launch }).unwrap();
     let web = cluster.mount_point().join("web");
     let files: Vec<_> = files.into_iter().map(|(name, bytes)| (web.join(name), bytes)).collect();
     let stop = AtomicBool::new(false);

@@ -1,7 +1,7 @@
 //! A file that is replaced on the web server while it is read.
 
 use super::{launch, serve};
-use goosefs_harness::{Launch, Processes, wait_for};
+use goosefs_harness::{DevCluster, Launch, wait_for};
 use goosefs_ufs::testing::Page;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -17,7 +17,7 @@ fn an_open_handle_gets_old_bytes_or_an_error_and_a_new_open_the_new_file() {
     fs::write(&served, &old).unwrap();
     let Some(launch) = launch(test) else { return };
     let Some(server) = serve(test, folder.path(), Page::Autoindex) else { return };
-    let cluster = Processes::start(Launch {
+    let cluster = DevCluster::start(Launch {
         mounts: vec![format!("/web={}", server.uri())],
         args: vec!["-Dgoosefs.user.file.metadata.sync.interval=1s".to_owned()],
         // The worker tells of a file that moved on while it was filled.
@@ -38,7 +38,9 @@ fn an_open_handle_gets_old_bytes_or_an_error_and_a_new_open_the_new_file() {
     let mut errors = 0;
     for offset in (0..LENGTH as u64).step_by(1 << 20) {
         match handle.read_exact_at(&mut piece, offset) {
-            Ok(()) => assert!(piece.iter().all(|byte| *byte == b'o'), "the handle reads the new file at {offset}"),
+            Ok(()) => {
+                assert!(piece.iter().all(|byte| *byte == b'o'), "the handle reads the new file at {offset}")
+            }
             Err(_) => errors += 1,
         }
     }

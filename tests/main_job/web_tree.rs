@@ -1,7 +1,7 @@
 //! A tree behind a web server, through the mount.
 
 use super::{data_requests, drop_kernel_caches, launch, serve};
-use goosefs_harness::{Launch, Processes};
+use goosefs_harness::{DevCluster, Launch};
 use goosefs_ufs::testing::{Page, Tree};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -36,7 +36,12 @@ fn same_bytes(ours: &Path, theirs: &Path) {
     loop {
         let count = a.read(&mut left).unwrap_or_else(|e| panic!("{} at {at}: {e}", ours.display()));
         b.read_exact(&mut right[..count]).unwrap_or_else(|e| panic!("{} is too long: {e}", ours.display()));
-        assert!(left[..count] == right[..count], "{} differs between {at} and {}", ours.display(), at + count);
+        assert!(
+            left[..count] == right[..count],
+            "{} differs between {at} and {}",
+            ours.display(),
+            at + count
+        );
         at += count;
         if count == 0 {
             assert_eq!(b.read(&mut right).unwrap(), 0, "{} ends early at {at}", ours.display());
@@ -66,7 +71,8 @@ fn tree(root: &Path) {
         left -= count;
     }
     for length in [1, 4095, 4096, 4097, 1 << 20, (1 << 20) + 1, (64 << 20) + 1] {
-        fs::write(root.join(format!("{length} bytes")), goosefs_harness::pattern(length as u64, length)).unwrap();
+        fs::write(root.join(format!("{length} bytes")), goosefs_harness::pattern(length as u64, length))
+            .unwrap();
     }
 }
 
@@ -80,7 +86,7 @@ fn a_tree_reads_whole_and_stays_cached_through_stop_and_kill() {
     let mounts = vec![format!("/hbase={}", server.uri())];
     // Masters that come back meet peers that are not there yet.
     let allowed = vec!["waiting for".to_owned(), "not closed well".to_owned()];
-    let mut cluster = Processes::start(Launch { mounts, allowed, ..launch }).unwrap();
+    let mut cluster = DevCluster::start(Launch { mounts, allowed, ..launch }).unwrap();
     let mounted = cluster.mount_point().join("hbase");
 
     same_tree(&mounted, folder.path());
@@ -111,8 +117,10 @@ fn every_server_lists_the_same_names_and_sizes() {
     let folder = tempfile::tempdir().unwrap();
     Tree::awkward(folder.path()).unwrap();
     let Some(launch) = launch(test) else { return };
-    let cluster = Processes::start(Launch { masters: 1, workers: 1, ..launch }).unwrap();
-    for (name, page) in [("/fancy", Page::Fancyindex), ("/python", Page::Python), ("/rounded", Page::AutoindexRounded)] {
+    let cluster = DevCluster::start(Launch { masters: 1, workers: 1, ..launch }).unwrap();
+    for (name, page) in
+        [("/fancy", Page::Fancyindex), ("/python", Page::Python), ("/rounded", Page::AutoindexRounded)]
+    {
         let Some(server) = serve(test, folder.path(), page) else { continue };
         let said = cluster.goosefs(&["fs", "mount", name, &server.uri()]);
         assert_eq!(said.code, Some(0), "{}", said.stdout);
