@@ -1,5 +1,6 @@
 //! How a command reaches the cluster.
 
+use super::told::told;
 use super::{out, settings};
 use goosefs_client::{Client, Config};
 use goosefs_core::Result;
@@ -27,7 +28,7 @@ pub(super) fn run(define: Vec<String>, command: impl AsyncFnOnce(&Client) -> any
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            out::line(&format!("{error:#}"));
+            out::line(&told(&error));
             ExitCode::FAILURE
         }
     }

@@ -17,6 +17,7 @@ mod out;
 mod print;
 mod process;
 mod settings;
+mod told;
 mod version;
 mod worker;
 

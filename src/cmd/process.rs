@@ -1,6 +1,7 @@
 //! What every role's process does around its role: a runtime, a web port, a line when it is ready, signals, an orderly
 //! end.
 
+use super::told::told;
 use super::{out, settings};
 use goosefs_core::config::Properties;
 use goosefs_core::metrics::Metrics;
@@ -53,7 +54,7 @@ where
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("goosefs {}: {error:#}", role.to_ascii_lowercase());
+            eprintln!("goosefs {}: {}", role.to_ascii_lowercase(), told(&error));
             ExitCode::FAILURE
         }
     }

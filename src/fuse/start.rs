@@ -150,12 +150,16 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running> {
 /// The tasks beside the requests.
 fn upkeep(fs: &Arc<Fs>, tasks: &Tasks, in_flight: InFlight) {
     tasks.spawn("feed", feed::follow(fs.clone(), tasks.stop()));
-    let kept = fs.clone();
+    let (kept, stop) = (fs.clone(), tasks.stop());
     tasks.every("upkeep", UPKEEP, move || {
-        let fs = kept.clone();
+        let (fs, stop) = (kept.clone(), stop.clone());
         async move {
             fs.expire_kept();
-            fs.refresh_statfs().await;
+            // Without a leading master this would outlast the mount.
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = fs.refresh_statfs() => {}
+            }
         }
     });
     let counted = fs.clone();

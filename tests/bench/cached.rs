@@ -1,17 +1,16 @@
 //! Reads of a cached 1 GiB file through FUSE, against the same `fio` on the bare file. Both are in the page cache, so
 //! this is what the way through FUSE costs.
 
-use crate::dev::{Dev, write_random};
+use crate::dev::Dev;
 use crate::report;
 use anyhow::{Context, ensure};
 use std::path::Path;
 use std::process::Command;
 
-const BYTES: u64 = 1 << 30;
+/// Length of the file.
+pub(crate) const BYTES: u64 = 1 << 30;
 
-pub(crate) fn run(dev: &Dev, rounds: usize) -> anyhow::Result<()> {
-    let bare = dev.dir.join("root/cached.bin");
-    write_random(&bare, BYTES)?;
+pub(crate) fn run(dev: &Dev, bare: &Path, rounds: usize) -> anyhow::Result<()> {
     dev.fs(&["load", "/cached.bin"])?;
     let mounted = dev.mount.join("cached.bin");
     for (what, pattern, size, jobs) in [
@@ -20,16 +19,16 @@ pub(crate) fn run(dev: &Dev, rounds: usize) -> anyhow::Result<()> {
     ] {
         // Once each, so that both files are in the page cache.
         fio(&mounted, pattern, size, jobs)?;
-        fio(&bare, pattern, size, jobs)?;
+        fio(bare, pattern, size, jobs)?;
         let before = dev.fuse_counter("goosefs_fuse_reads_total")?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             ours.push(fio(&mounted, pattern, size, jobs)?);
-            theirs.push(fio(&bare, pattern, size, jobs)?);
+            theirs.push(fio(bare, pattern, size, jobs)?);
         }
         let seen = dev.fuse_counter("goosefs_fuse_reads_total")? - before;
         let (our_command, their_command) =
-            (line(&mounted, pattern, size, jobs), line(&bare, pattern, size, jobs));
+            (line(&mounted, pattern, size, jobs), line(bare, pattern, size, jobs));
         report::ratio(what, "MiB/s", (&our_command, &mut ours), (&their_command, &mut theirs));
         println!("  READ requests that the daemon saw meanwhile: {seen}");
     }

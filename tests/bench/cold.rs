@@ -1,18 +1,21 @@
 //! A cold 400 MB file from a web server: through FUSE, against `curl`. The server has it in memory both times.
 
-use crate::dev::{Dev, drop_caches, write_random};
+use crate::dev::{Dev, drop_caches};
 use crate::report::{self, rate};
 use anyhow::{Context, ensure};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-const BYTES: u64 = 400_000_000;
+/// Length of the file.
+pub(crate) const BYTES: u64 = 400_000_000;
+
+/// Its name.
+pub(crate) const NAME: &str = "cold.bin";
 
 pub(crate) fn run(dev: &Dev, source: &Path, uri: &str, rounds: usize) -> anyhow::Result<()> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    let file = source.join("cold.bin");
-    write_random(&file, BYTES)?;
+    let file = source.join(NAME);
     let mounted = dev.mount.join("web/cold.bin");
     let input = format!("if={}", mounted.display());
     let url = format!("{}/cold.bin", uri.trim_end_matches('/'));

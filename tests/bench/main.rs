@@ -59,9 +59,14 @@ async fn measure(args: &Args, folder: &std::path::Path) -> anyhow::Result<()> {
         .start()
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("start nginx (apt-get install nginx-light)")?;
+    // Before the start: what appears behind a directory that is known already is seen only when it is looked at again.
+    let bare = folder.join("dev/root/cached.bin");
+    std::fs::create_dir_all(folder.join("dev/root"))?;
+    dev::write_random(&bare, cached::BYTES)?;
+    dev::write_random(&source.join(cold::NAME), cold::BYTES)?;
     let dev = Dev::start(&args.binary, &folder.join("dev"), &[format!("--mount=/web={}", web.uri())])?;
     if wanted("cached") {
-        cached::run(&dev, args.rounds)?;
+        cached::run(&dev, &bare, args.rounds)?;
     }
     if wanted("cold") {
         cold::run(&dev, &source, &web.uri(), args.rounds)?;

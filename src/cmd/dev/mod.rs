@@ -17,6 +17,7 @@ mod mountpoint;
 mod record;
 
 use super::out;
+use super::told::told;
 use crate::cli::DevArgs;
 use anyhow::{Context, bail};
 use child::{Child, Event};
@@ -45,7 +46,7 @@ pub(super) fn run(args: DevArgs, define: &[String]) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("goosefs dev: {error:#}");
+            eprintln!("goosefs dev: {}", told(&error));
             ExitCode::FAILURE
         }
     }

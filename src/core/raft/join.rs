@@ -18,7 +18,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,9 @@ type Raft = openraft::Raft<Types, StateMachine>;
 const ROUND: Duration = Duration::from_millis(200);
 /// A learner is promoted when it lacks no more entries than this.
 const CAUGHT_UP: u64 = 1000;
+
+/// How long masters that start together may take to find each other.
+const USUAL: Duration = Duration::from_secs(2);
 
 /// Brings this master into its cluster.
 pub(super) struct Join {
@@ -42,6 +45,7 @@ pub(super) struct Join {
 impl Join {
     /// Goes on until this master has a place in a cluster, or `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
+        let begun = Instant::now();
         loop {
             match self.round().await {
                 Ok(true) => {
@@ -49,6 +53,8 @@ impl Join {
                     return;
                 }
                 Ok(false) => {}
+                // Masters that start together meet each other half-way: only what lasts is worth a person's time.
+                Err(error) if begun.elapsed() < USUAL => tracing::debug!(%error, "not in a cluster yet"),
                 Err(error) => self.say(Some(error.to_string())),
             }
             tokio::select! {
