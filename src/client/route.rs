@@ -126,11 +126,16 @@ impl Router {
 
     /// Keeps the list fresh until the client is shut down.
     pub(crate) fn keep_fresh(&self, period: Duration, tasks: &Tasks) {
-        let router = self.clone();
+        let (router, stop) = (self.clone(), tasks.stop());
         tasks.every("workers", period, move || {
-            let router = router.clone();
+            let (router, stop) = (router.clone(), stop.clone());
             async move {
-                if let Err(error) = router.refresh().await {
+                // A client that ends does not wait for a list on its way.
+                let fresh = tokio::select! {
+                    () = stop.cancelled() => return,
+                    fresh = router.refresh() => fresh,
+                };
+                if let Err(error) = fresh {
                     tracing::debug!(%error, "no fresh list of workers");
                 }
             }

@@ -292,22 +292,18 @@ impl DevCluster {
         outcome
     }
 
-    /// Ends every process by SIGKILL, `dev` first, and takes the dead mount away.
+    /// Ends every process by SIGKILL at once, and takes the dead mount away.
     ///
     /// # Errors
     /// When one stays.
     pub fn kill_all(&mut self) -> anyhow::Result<()> {
-        if let Some(mut dev) = self.dev.take() {
-            dev.kill()?;
-            dev.wait()?;
-        }
-        for child in self.own.values_mut() {
-            child.kill()?;
-            child.wait()?;
-        }
-        self.own.clear();
+        // All before any is waited for: they would end in good order when they see that `dev` is gone.
         for pid in self.pids() {
             signal(pid, Signal::SIGKILL);
+        }
+        for mut child in self.dev.take().into_iter().chain(std::mem::take(&mut self.own).into_values()) {
+            child.kill()?;
+            child.wait()?;
         }
         for pid in self.pids() {
             until_gone(pid)?;
@@ -469,7 +465,11 @@ fn end_child(child: &mut Child) -> anyhow::Result<std::process::ExitStatus> {
 /// Whether a process runs; one that only waits to be reaped does not.
 fn lives(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'))
+    let runs =
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'));
+    // Its first thread may be gone while others still hold files and ports.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    runs || threads > 1
 }
 
 fn until_gone(pid: u32) -> anyhow::Result<()> {
