@@ -7,13 +7,18 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 GOOSEFS := $(TARGET_DIR)/release/goosefs
 ARGS ?=
 
-.PHONY: help build dev test verify fix bench clean-dev
+.PHONY: help build demo dev test verify fix bench
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 build: ## The binary, optimised
 	cargo build --release --locked
+
+demo: build ## The main job here and now: a web server of python3 over src/, and a cluster with a mount in front of it
+	@python3 -m http.server --bind 127.0.0.1 --directory src 18181 >/dev/null 2>&1 & server=$$!; \
+	trap 'kill $$server' EXIT; trap : INT TERM; \
+	$(GOOSEFS) dev --mount /demo=http://127.0.0.1:18181/ $(ARGS)
 
 dev: build ## Run a whole cluster on this machine: make dev ARGS="--mount /hbase=https://…"
 	$(GOOSEFS) dev $(ARGS)
