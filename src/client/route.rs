@@ -126,16 +126,11 @@ impl Router {
 
     /// Keeps the list fresh until the client is shut down.
     pub(crate) fn keep_fresh(&self, period: Duration, tasks: &Tasks) {
-        let (router, stop) = (self.clone(), tasks.stop());
-        tasks.every("workers", period, move || {
-            let (router, stop) = (router.clone(), stop.clone());
+        let router = self.clone();
+        tasks.ask_every("workers", period, move || {
+            let router = router.clone();
             async move {
-                // A client that ends does not wait for a list on its way.
-                let fresh = tokio::select! {
-                    () = stop.cancelled() => return,
-                    fresh = router.refresh() => fresh,
-                };
-                if let Err(error) = fresh {
+                if let Err(error) = router.refresh().await {
                     tracing::debug!(%error, "no fresh list of workers");
                 }
             }

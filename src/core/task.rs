@@ -112,6 +112,25 @@ impl Tasks {
         });
     }
 
+    /// As [`Tasks::every`], but what is under way when the role stops is dropped: for questions to others, who may not
+    /// answer any more, and whose answers change nothing that must be whole.
+    pub fn ask_every<F, W>(&self, name: impl Into<String>, period: Duration, mut question: F)
+    where
+        F: FnMut() -> W + Send + 'static,
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop();
+        self.every(name, period, move || {
+            let (stop, asked) = (stop.clone(), question());
+            async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = asked => {}
+                }
+            }
+        });
+    }
+
     /// Tells every task to stop and waits up to `grace`; returns the names of those that were cut off.
     pub async fn shutdown(&self, grace: Duration) -> Vec<String> {
         self.stop.cancel();
@@ -155,6 +174,13 @@ mod tests {
         tasks.spawn("deaf", std::future::pending());
         assert_eq!(tasks.shutdown(Duration::from_millis(20)).await, ["test/deaf"]);
         tasks.join().await;
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_answers_ends_with_the_role() {
+        let tasks = Tasks::new("test");
+        tasks.ask_every("asks", Duration::from_millis(1), std::future::pending);
+        assert_eq!(tasks.shutdown(Duration::from_secs(5)).await, Vec::<String>::new());
     }
 
     #[tokio::test]

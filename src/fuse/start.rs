@@ -150,16 +150,12 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running> {
 /// The tasks beside the requests.
 fn upkeep(fs: &Arc<Fs>, tasks: &Tasks, in_flight: InFlight) {
     tasks.spawn("feed", feed::follow(fs.clone(), tasks.stop()));
-    let (kept, stop) = (fs.clone(), tasks.stop());
-    tasks.every("upkeep", UPKEEP, move || {
-        let (fs, stop) = (kept.clone(), stop.clone());
+    let kept = fs.clone();
+    tasks.ask_every("upkeep", UPKEEP, move || {
+        let fs = kept.clone();
         async move {
             fs.expire_kept();
-            // Without a leading master this would outlast the mount.
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = fs.refresh_statfs() => {}
-            }
+            fs.refresh_statfs().await;
         }
     });
     let counted = fs.clone();

@@ -262,7 +262,7 @@ impl LocalFiles {
             return;
         }
         let files = self.clone();
-        tasks.every("local-workers", SEARCH, move || {
+        tasks.ask_every("local-workers", SEARCH, move || {
             let files = files.clone();
             async move { files.search().await }
         });
