@@ -114,7 +114,7 @@ impl Tasks {
 
     /// As [`Tasks::every`], but what is under way when the role stops is dropped: for questions to others, who may not
     /// answer any more, and whose answers change nothing that must be whole.
-    pub fn ask_every<F, W>(&self, name: impl Into<String>, period: Duration, mut question: F)
+    pub fn ask_every<F, W>(&self, name: impl Into<Cow<'static, str>>, period: Duration, mut question: F)
     where
         F: FnMut() -> W + Send + 'static,
         W: Future<Output = ()> + Send + 'static,
