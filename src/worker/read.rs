@@ -201,7 +201,7 @@ impl Reader {
         if self.onward.is_some() {
             return self.go_on().await.map(Some);
         }
-        if let Some(piece) = self.from_cache().await? {
+        if let Some(piece) = self.read_cache().await? {
             self.node.metrics.read_cache.inc_by(piece.len());
             return Ok(Some(Step::Give(piece)));
         }
@@ -212,8 +212,8 @@ impl Reader {
                 let message = format!("block {block} is not cached here from offset {}", self.at);
                 Err(Error::new(Code::NotFound, message))
             }
-            Sources::All if self.version.object().is_some() => self.from_storage().await.map(Some),
-            Sources::All | Sources::Workers => self.from_worker(block).await,
+            Sources::All if self.version.object().is_some() => self.read_storage().await.map(Some),
+            Sources::All | Sources::Workers => self.read_worker(block).await,
         }
     }
 
@@ -222,7 +222,7 @@ impl Reader {
     }
 
     /// What is here of the block from where the reader is.
-    async fn from_cache(&mut self) -> Result<Option<Piece>> {
+    async fn read_cache(&mut self) -> Result<Option<Piece>> {
         let (index, within) = self.place();
         let block = self.version.content.block(index);
         let wanted = self.end - self.at;
@@ -245,7 +245,7 @@ impl Reader {
     }
 
     /// Fetches the page where the reader is, or reads past the cache when that takes nothing.
-    async fn from_storage(&mut self) -> Result<Step> {
+    async fn read_storage(&mut self) -> Result<Step> {
         let (block, within_block) = self.place();
         let page = u32::try_from(within_block / PAGE).unwrap_or(u32::MAX);
         let want = Want { block, page, until: self.end, sequential: self.range.sequential };
@@ -292,7 +292,7 @@ impl Reader {
     }
 
     /// Asks the workers that hold the only copies of `block`. None at the end of what is written.
-    async fn from_worker(&mut self, block: BlockId) -> Result<Option<Step>> {
+    async fn read_worker(&mut self, block: BlockId) -> Result<Option<Step>> {
         let version = self.version.clone();
         let (_, within_block) = self.place();
         let holders = version.holders.get(&block).filter(|holders| holders.length > within_block);

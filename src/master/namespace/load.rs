@@ -168,6 +168,8 @@ impl Namespace {
                     self.revise(step, id, found);
                 }
             }
+            // Collapsed, a directory that is known already would fall to the arm that prunes.
+            #[allow(clippy::collapsible_match)]
             (Body::Directory(_), NodeKind::Directory) => {
                 if inode.object != UfsObject::Present {
                     self.edit(id, |inode| inode.object = UfsObject::Present);

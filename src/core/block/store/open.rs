@@ -205,7 +205,7 @@ fn give_strays_back(index: &Index, dirs: &[Dir]) -> Result<u64> {
             }
             let mut at = 0;
             let end = before.len().max(at).next_multiple_of(4096);
-            for range in known.into_iter().chain([end..end]) {
+            for range in known.into_iter().chain(std::iter::once(end..end)) {
                 container::punch(&file, at..range.start.max(at)).map_err(|cause| doing(id, cause))?;
                 at = at.max(range.end);
             }
