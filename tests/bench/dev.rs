@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -120,11 +120,19 @@ pub(crate) fn drop_caches() -> anyhow::Result<()> {
     std::fs::write("/proc/sys/vm/drop_caches", "3").context("drop the kernel's caches (needs root)")
 }
 
-/// Bytes of pseudo-random content into a new file.
+/// Bytes of pseudo-random content into a new file, in the pieces that a worker writes: how large a write is decides how
+/// large the page cache's folios are, and those how fast the file reads.
 pub(crate) fn write_random(path: &Path, bytes: u64) -> anyhow::Result<()> {
-    let mut random = std::io::Read::take(std::fs::File::open("/dev/urandom")?, bytes);
+    let mut random = std::fs::File::open("/dev/urandom")?;
     let mut file = std::fs::File::create(path).with_context(|| format!("create {}", path.display()))?;
-    std::io::copy(&mut random, &mut file)?;
+    let mut piece = vec![0; 1 << 20];
+    let mut left = bytes;
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+        random.read_exact(&mut piece[..count])?;
+        file.write_all(&piece[..count])?;
+        left -= count as u64;
+    }
     file.sync_all()?;
     Ok(())
 }
