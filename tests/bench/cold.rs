@@ -21,6 +21,8 @@ pub(crate) fn run(dev: &Dev, source: &Path, uri: &str, rounds: usize) -> anyhow:
     let url = format!("{}/cold.bin", uri.trim_end_matches('/'));
     let ours_line = ["dd", input.as_str(), "of=/dev/null", "bs=1M"];
     let theirs_line = ["curl", "-s", "-o", "/dev/null", url.as_str()];
+    // What nobody has looked at is not known, and cannot be freed.
+    dev.fs(&["ls", "/web"])?;
     for _ in 0..rounds {
         dev.fs(&["free", "/web/cold.bin"])?;
         drop_caches()?;
