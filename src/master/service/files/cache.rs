@@ -25,7 +25,7 @@ const WALK_BATCH: usize = 1000;
 pub(super) async fn free(master: Arc<Master>, _: Caller, request: FreePRequest) -> Result<FreePResponse> {
     let path = path_of(request.path.as_ref())?;
     let options = request.options.unwrap_or_default();
-    let found = master.finder.existing(&path, Freshness::Known, true).await?;
+    let found = master.finder.existing(&path, Freshness::Loaded, true).await?;
     let attr = found.resolved.attr;
     let forced = options.forced.unwrap_or_default();
     match attr.kind() {
