@@ -30,7 +30,7 @@ test: ## Every test; needs root and /dev/fuse for the mounts, says aloud what it
 verify: ## What must hold before a change lands: format, lints, docs, licences, tests
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --workspace --no-deps
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not installed: licences were not checked (cargo install cargo-deny)"; fi
 	$(MAKE) test
 

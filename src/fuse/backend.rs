@@ -1,6 +1,6 @@
 //! What the file system needs from below: a namespace, bytes, and descriptors of what is cached here.
 //!
-//! [`crate::cluster`] answers it from a cluster; [`crate::testing`] from a directory, so that mounts are tested without
+//! [`crate::cluster`] answers it from a cluster; `testing` from a directory, so that mounts are tested without
 //! one. Node numbers are those of the masters: an inode id for a directory or symlink, a content id for a file.
 
 use crate::handle::Lease;

@@ -1,6 +1,6 @@
 //! The order in which cached blocks go.
 //!
-//! A [`Policy`] ranks candidates; [`select`] takes the lowest ranks that free enough. What may be a candidate at all
+//! A [`Policy`] ranks candidates; `select` takes the lowest ranks that free enough. What may be a candidate at all
 //! (not pinned, not leased, not unpersisted, nobody reading) is the index's business.
 
 use crate::id::{BlockId, ContainerId};

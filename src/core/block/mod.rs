@@ -16,7 +16,7 @@
 //! | [`mirror`] | the index on disk (sled), written behind, flushed before anything is removed |
 //! | [`held`] | the log of unpersisted blocks, the only copies there are |
 //! | [`store`] | the facade: locks the index, carries out effects in the order that keeps promises |
-//! | [`read`], [`write`], [`lease`], [`verify`] | reading and filling pages, writing blocks, handing out descriptors, checking after an unclean stop |
+//! | [`mod@read`], [`mod@write`], [`lease`], [`verify`] | reading and filling pages, writing blocks, handing out descriptors, checking after an unclean stop |
 //!
 //! Two promises hold whatever is killed when. A page is in the index only after its bytes are in the file, and leaves
 //! the index *on disk* before they leave the file, so an index never names a page of zeros. And a container whose

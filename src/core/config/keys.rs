@@ -33,8 +33,8 @@ keys! {
     MASTER_WEB_PORT = "goosefs.master.web.port", PORT, "9201", "Port of a master's metrics and pages.";
     MASTER_JOURNAL_ADDRESSES = "goosefs.master.embedded.journal.addresses", List, "", "host:port of every master's Raft port, in the order of their --id.";
     MASTER_JOURNAL_PORT = "goosefs.master.embedded.journal.port", PORT, "9202", "Raft port of a master.";
-    MASTER_JOURNAL_FOLDER = "goosefs.master.journal.folder", Text, "", "Where a master keeps its log and snapshots; <goosefs.home>/journal by default.";
-    MASTER_ROOT_UFS = "goosefs.master.mount.table.root.ufs", Text, "", "URI of the storage that is mounted at / when a cluster starts for the first time; <goosefs.home>/underFSStorage by default.";
+    MASTER_JOURNAL_FOLDER = "goosefs.master.journal.folder", Text, "", "Where a master keeps its log and snapshots; journal in goosefs.home by default.";
+    MASTER_ROOT_UFS = "goosefs.master.mount.table.root.ufs", Text, "", "URI of the storage that is mounted at / when a cluster starts for the first time; underFSStorage in goosefs.home by default.";
     MASTER_ROOT_READONLY = "goosefs.master.mount.table.root.readonly", Bool, "false", "The root mount takes no writes.";
     MASTER_RAFT_HEARTBEAT = "goosefs.master.raft.heartbeat", Duration, "50ms", "How often the leading master makes itself heard.";
     MASTER_RAFT_ELECTION_MIN = "goosefs.master.raft.election.min", Duration, "150ms", "Shortest time without a leader before an election.";
@@ -46,7 +46,7 @@ keys! {
     WORKER_HOSTNAME = "goosefs.worker.hostname", Text, "127.0.0.1", "The host that a worker is dialled at and listens on. Clients count hosts: workers on one machine need addresses of their own.";
     WORKER_RPC_PORT = "goosefs.worker.rpc.port", PORT, "9203", "RPC and data port of a worker.";
     WORKER_WEB_PORT = "goosefs.worker.web.port", PORT, "9204", "Port of a worker's metrics.";
-    WORKER_SOCKET = "goosefs.worker.data.server.domain.socket.address", Text, "", "Path of the Unix socket by which a worker hands cached files to clients on its machine; <first tier folder>/worker.sock by default.";
+    WORKER_SOCKET = "goosefs.worker.data.server.domain.socket.address", Text, "", "Path of the Unix socket by which a worker hands cached files to clients on its machine; worker.sock in the first tier folder by default.";
     WORKER_TIERS = "goosefs.worker.tieredstore.levels", Number(1, 3), "1", "Number of storage tiers.";
     WORKER_TIER_ALIAS = "goosefs.worker.tieredstore.level{N}.alias", Text, "", "Name of a tier: MEM, SSD, HDD; its medium by default.";
     WORKER_TIER_DIRS_PATH = "goosefs.worker.tieredstore.level{N}.dirs.path", List, "", "Folders of a tier.";
