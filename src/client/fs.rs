@@ -15,13 +15,15 @@ use crate::write::{Writer, Writers};
 use goosefs_core::id::{ContentId, WorkerId};
 use goosefs_core::metrics::Metrics;
 use goosefs_core::proto::internal::{
-    Attr, CachedRequest, CachedResponse, Caller, ClusterMark, ClusterRequest, ClusterResponse,
-    FillContentRequest, FillContentResponse, NodeKind, WorkerEntry, WorkersRequest, WorkersResponse,
+    Attr, CachedRequest, CachedResponse, Caller, ClusterMark, ClusterRequest, ClusterResponse, DigestRequest,
+    DigestResponse, FillContentRequest, FillContentResponse, NodeKind, WorkerEntry, WorkersRequest,
+    WorkersResponse,
 };
-use goosefs_core::proto::method;
+use goosefs_core::proto::method::{self, Method};
 use goosefs_core::rpc::masters::{Masters, MastersConfig};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
+use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast};
@@ -243,10 +245,26 @@ impl Client {
     /// # Errors
     /// `Unavailable` when it does not answer.
     pub async fn ask_master(&self, address: &str) -> Result<ClusterResponse> {
-        let asked = async {
-            let channel = self.inner.masters.channel(address).await?;
-            channel.call(method::CLUSTER, &ClusterRequest {}).await
-        };
+        self.ask_this(address, method::CLUSTER, &ClusterRequest {}).await
+    }
+
+    /// Index, length and checksum of the copy of the namespace that the master at `address` holds, whether it leads or
+    /// not: copies of the same index must be the same.
+    ///
+    /// # Errors
+    /// `Unavailable` when it does not answer, `Busy` when it makes another digest already.
+    pub async fn digest(&self, address: &str) -> Result<DigestResponse> {
+        self.ask_this(address, method::DIGEST, &DigestRequest {}).await
+    }
+
+    /// Asks the master at `address` and no other.
+    async fn ask_this<Q: Message, A: Message + Default>(
+        &self,
+        address: &str,
+        method: Method,
+        request: &Q,
+    ) -> Result<A> {
+        let asked = async { self.inner.masters.channel(address).await?.call(method, request).await };
         let limit = self.inner.config.connect_timeout;
         tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
             Err(Error::new(Code::Unavailable, format!("master {address} did not answer within {limit:?}")))

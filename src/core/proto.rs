@@ -90,6 +90,8 @@ pub mod method {
         COMMIT_BLOCK = 134, "CommitBlock";
         /// `ClusterRequest` to `ClusterResponse`; every master answers, not the leader alone.
         CLUSTER = 135, "Cluster";
+        /// `DigestRequest` to `DigestResponse`; every master answers of its own copy, not the leader alone.
+        DIGEST = 136, "Digest";
 
         // Workers, `proto/internal/worker.proto`.
         /// `ReadContentRequest`, answered by a stream of payloads.

@@ -10,6 +10,7 @@ use crate::workers::{Channels, Workers};
 use goosefs_core::clock::Clock;
 use goosefs_core::task::Tasks;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Everything services call.
 pub(crate) struct Master {
@@ -23,6 +24,8 @@ pub(crate) struct Master {
     pub(crate) effects: Arc<Effects>,
     pub(crate) metrics: Arc<MasterMetrics>,
     pub(crate) tasks: Tasks,
+    /// One digest of the namespace at a time.
+    pub(crate) digests: Arc<Semaphore>,
     /// When this master started, milliseconds since 1970.
     pub(crate) started_ms: u64,
 }

@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// What a master gets from outside.
 pub struct Deps {
@@ -245,6 +245,7 @@ fn open_rooms(
     let effects =
         Effects::new(journal.clone(), connectors.clone(), uploads, tasks.clone(), limits, metrics.clone());
     Arc::new(Master {
+        digests: Arc::new(Semaphore::new(1)),
         started_ms: clock.now_ms(),
         finder: Finder::new(journal.clone(), loader.clone()),
         config,

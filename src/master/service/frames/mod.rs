@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `nodes` | the inode service: lookups, listings, changes by inode |
 //! | `cluster` | versions, mounts, workers, heartbeats, the cluster itself |
+//! | `digest` | what this master's own copy of the namespace is |
 //!
-//! Heartbeats and questions about the cluster are answered by every master, all else by the leader; the others say
+//! Heartbeats, digests and questions about the cluster are answered by every master, all else by the leader; the others say
 //! `NotLeader` and who it is.
 
 mod cluster;
+mod digest;
 mod nodes;
 
 use crate::master::Master;
@@ -85,6 +87,7 @@ impl FrameService for Frames {
             method::HEARTBEAT => self.answer(call, cluster::heartbeat).await,
             method::COMMIT_BLOCK => self.answer(call, cluster::commit_block).await,
             method::CLUSTER => self.answer(call, cluster::cluster).await,
+            method::DIGEST => self.answer(call, digest::digest).await,
             other => {
                 let error = Error::new(Code::Unimplemented, format!("masters do not serve {}", other.name));
                 call.answer::<goosefs_core::proto::internal::Empty>(Err(error)).await;
