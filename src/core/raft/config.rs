@@ -37,6 +37,18 @@ pub struct RaftConfig {
     /// What this log has not seen is gone; the other masters must come back with empty directories. Set it for one start
     /// only.
     pub force_new_cluster: bool,
+    /// Founds the cluster with the state of a backup, in a new epoch.
+    pub restore: Option<Restore>,
+}
+
+/// A backup to found a cluster with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Restore {
+    /// The file that [`Node::backup`](super::Node::backup) wrote.
+    pub file: PathBuf,
+    /// Where there is a cluster already, this directory's or the peers', go on with that instead of refusing: for
+    /// settings that stay from one start to the next.
+    pub if_new: bool,
 }
 
 impl RaftConfig {
@@ -58,6 +70,7 @@ impl RaftConfig {
             cache_bytes: 16 << 20,
             reserve_bytes: 32 << 20,
             force_new_cluster: false,
+            restore: None,
         }
     }
 }

@@ -11,12 +11,13 @@ use super::open::Life;
 use super::space::Space;
 use super::state::StateMachine;
 use super::types::{LeaderId, LogId, Membership, Slot, SnapshotMeta, StoredMembership, Vote};
-use super::{ClusterMark, Machine, RaftConfig};
+use super::{ClusterMark, Frozen, Machine, RaftConfig};
 use crate::error::{Code, Error, Result};
 use crate::id::Epoch;
 use openraft::storage::{RaftLogReader, RaftLogStorage, RaftStateMachine};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Entries that are read and applied at once.
 const PORTION: u64 = 4096;
@@ -51,9 +52,10 @@ pub(super) async fn new_cluster(
     opened.log.close().await;
     let last = rebuilt.map_err(|e| Error::io("rebuild the state from the log", e))?;
 
-    let epoch = Epoch(mark.epoch.0 + 1);
+    let epoch = next_epoch(mark.epoch);
     let new = Identity::new(config.slot, Some(ClusterMark { id: mark.id, epoch }), true);
-    write_life(config, new, &state, last, counters).await?;
+    let (_, frozen) = state.freeze().await.map_err(|e| Error::io("take the state of the log", e))?;
+    write_life(config, new, frozen, last, counters).await?;
     directory.save(new)?;
     tracing::warn!(cluster = %mark.id, %epoch, node = %new.node, "a new epoch of the cluster was forced from this master");
     Ok(new)
@@ -84,16 +86,25 @@ async fn replay(
     }
 }
 
+/// An epoch after `before` that no cluster of the same id has had: two that were started anew from copies of one state
+/// would otherwise take each other's cached blocks for their own. Seconds since 1970 outrun any count.
+pub(super) fn next_epoch(before: Epoch) -> Epoch {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Epoch(now.max(before.0 + 1))
+}
+
 /// Snapshot, log and vote of the new life.
-async fn write_life(
+///
+/// # Errors
+/// I/O errors.
+pub(super) async fn write_life(
     config: &RaftConfig,
     new: Identity,
-    state: &StateMachine,
+    frozen: Box<dyn Frozen>,
     last: Option<LogId>,
     counters: &Counters,
 ) -> Result<()> {
     let failed = |e| Error::io("write the data of the new cluster", e);
-    let (_, frozen) = state.freeze().await.map_err(failed)?;
     let voters =
         Membership::new(vec![BTreeSet::from([new.node.0])], BTreeMap::from([(new.node.0, Slot(new.slot))]))
             .map_err(|e| Error::new(Code::Internal, e.to_string()))?;

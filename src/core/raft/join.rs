@@ -4,19 +4,17 @@
 //! damaged directory whose peers have a cluster asks the leader to take it in: as learner first, and in place of the
 //! slot's old node id once it has caught up, so that it never votes with amnesia. Runs on the node's own tasks.
 
+use super::ClusterMark;
+use super::addresses::Addresses;
 use super::log::LogStore;
 use super::me::{Me, wrong_cluster};
 use super::network::Network;
 use super::state::StateMachine;
-use super::types::{MetricsWatch, Slot, Types};
-use super::{ClusterMark, Leader};
+use super::types::{Slot, Types};
 use crate::error::{Code, Error, Result};
 use crate::id::{ClusterId, Epoch};
 use crate::proto::raft as wire;
-use openraft::ChangeMembers;
-use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -26,8 +24,6 @@ type Raft = openraft::Raft<Types, StateMachine>;
 
 /// Between two rounds of asking peers.
 const ROUND: Duration = Duration::from_millis(200);
-/// A learner is promoted when it lacks no more entries than this.
-const CAUGHT_UP: u64 = 1000;
 
 /// How long masters that start together may take to find each other.
 const USUAL: Duration = Duration::from_secs(2);
@@ -95,6 +91,8 @@ impl Join {
         for (slot, answer) in &answers {
             if let Ok(answer) = answer {
                 self.check(*slot, answer)?;
+                // Somebody may have moved since our configuration was written.
+                self.me.learn(&Addresses::from_wire(&answer.addresses)).await;
             }
         }
         if identity.member || answers.iter().any(|(_, answer)| answer.as_ref().is_ok_and(|a| !a.empty)) {
@@ -201,7 +199,7 @@ impl Join {
                 format!(
                     "this master's directory is new or was damaged; {there} of {} masters have the cluster's data, \
                      but none leads",
-                    self.me.config.peers.len()
+                    self.me.others().count() + 1
                 ),
             )
             .hint("start the other masters with their directories; if those are lost for good, use --force-new-cluster")
@@ -221,115 +219,4 @@ impl Join {
 fn lost() -> Error {
     Error::new(Code::Lost, "the log of the only master is gone or damaged")
         .hint("restore the data directory from a backup, or start a new cluster with --force-new-cluster")
-}
-
-/// The leader's side: takes in masters whose directory was lost.
-#[derive(Clone)]
-pub(super) struct Admissions {
-    pub(super) me: Arc<Me>,
-    pub(super) raft: Raft,
-    pub(super) metrics: MetricsWatch,
-}
-
-impl Admissions {
-    /// Who leads, as far as we know.
-    pub(super) fn leader(&self) -> Option<Leader> {
-        let metrics = self.metrics.borrow_watched();
-        let node = metrics.current_leader?;
-        Some(self.me.leader(node, metrics.membership_config.get_node(&node)?.0))
-    }
-
-    /// Makes the asking master a learner; [`Admissions::keep`] does the rest.
-    ///
-    /// # Errors
-    /// `NotLeader`, `WrongCluster`, `InvalidArgument` when the slot is unknown, `Busy` while another change is under way.
-    pub(super) async fn admit(&self, request: wire::JoinRequest) -> Result<wire::JoinResponse> {
-        let mark = self.me.mark().ok_or_else(|| Error::not_leader(""))?;
-        if let Some(theirs) = ClusterMark::from_wire(request.cluster.as_ref())
-            && theirs != mark
-        {
-            return Err(wrong_cluster(mark, theirs));
-        }
-        if self.me.raft_address(request.slot).is_none() || request.slot == self.me.config.slot {
-            return Err(Error::new(
-                Code::InvalidArgument,
-                format!("there is no place for master {}", request.slot),
-            ));
-        }
-        let (leads, known, stale) = {
-            let metrics = self.metrics.borrow_watched();
-            let membership = metrics.membership_config.membership();
-            let stale: BTreeSet<u64> = membership
-                .nodes()
-                .filter(|(node, slot)| slot.0 == request.slot && **node != request.node)
-                .map(|(node, _)| *node)
-                .filter(|node| membership.learner_ids().any(|learner| learner == *node))
-                .collect();
-            (metrics.state.is_leader(), membership.get_node(&request.node).is_some(), stale)
-        };
-        if !leads {
-            return Err(Error::not_leader(self.leader().map_or(String::new(), |leader| leader.rpc)));
-        }
-        if !known {
-            if !stale.is_empty() {
-                // A learner that lost its directory again before it was promoted.
-                self.change(ChangeMembers::RemoveNodes(stale)).await?;
-            }
-            let added = self.raft.add_learner(request.node, Slot(request.slot), false).await;
-            added.map_err(|e| self.refused(e))?;
-            tracing::info!(
-                slot = request.slot,
-                node = request.node,
-                "a master with a new directory joins as learner"
-            );
-        }
-        let cluster = Some(mark.into());
-        Ok(wire::JoinResponse { cluster, leader: self.leader().map_or(String::new(), |leader| leader.rpc) })
-    }
-
-    async fn change(&self, change: ChangeMembers<u64, Slot>) -> Result<()> {
-        self.raft.change_membership(change, false).await.map(drop).map_err(|e| self.refused(e))
-    }
-
-    fn refused(&self, error: RaftError<Types, ClientWriteError<Types>>) -> Error {
-        match error {
-            RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Error::not_leader(""),
-            e => Error::new(Code::Busy, format!("the group of masters cannot be changed now: {e}")),
-        }
-    }
-
-    /// While this master leads: learners that have caught up take the vote of their slot's former node id.
-    pub(super) async fn keep(self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(ROUND) => {}
-            }
-            let Some((learner, slot, voters)) = self.next_promotion() else { continue };
-            match self.change(ChangeMembers::ReplaceAllVoters(voters)).await {
-                Ok(()) => tracing::info!(slot, node = learner, "a master that has caught up votes again"),
-                Err(error) => tracing::info!(slot, node = learner, %error, "a master cannot be promoted yet"),
-            }
-        }
-    }
-
-    /// A learner that may vote, its slot, and the voters then.
-    fn next_promotion(&self) -> Option<(u64, u32, BTreeSet<u64>)> {
-        let metrics = self.metrics.borrow_watched();
-        if !metrics.state.is_leader() || metrics.membership_config != metrics.committed_membership_config {
-            return None;
-        }
-        let membership = metrics.membership_config.membership();
-        let last = metrics.last_log_index?;
-        let caught_up = |node: &u64| {
-            let matched = metrics.replication.as_ref()?.get(node)?.as_ref()?.index;
-            (matched + CAUGHT_UP >= last).then_some(())
-        };
-        let learner = membership.learner_ids().find(|node| caught_up(node).is_some())?;
-        let slot = membership.get_node(&learner)?.0;
-        let others =
-            membership.voter_ids().filter(|voter| membership.get_node(voter).is_none_or(|s| s.0 != slot));
-        let voters = others.chain([learner]).collect();
-        Some((learner, slot, voters))
-    }
 }

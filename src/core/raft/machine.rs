@@ -28,4 +28,7 @@ pub trait Frozen: Send {
     /// # Errors
     /// Those of `out`.
     fn write(&self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// How many records it has, for people.
+    fn records(&self) -> u64;
 }

@@ -6,6 +6,9 @@
 //!
 //! Everything of a node lives in the node: three of them run in one test process.
 
+mod acquaint;
+mod addresses;
+mod backup;
 mod config;
 mod force;
 mod identity;
@@ -13,12 +16,14 @@ mod join;
 mod log;
 mod machine;
 mod me;
+mod members;
 mod metrics;
 mod network;
 mod node;
 mod observe;
 mod open;
 mod proposals;
+mod restore;
 mod snapshot;
 mod space;
 mod state;
@@ -27,7 +32,7 @@ mod status;
 mod tests;
 mod types;
 
-pub use config::RaftConfig;
+pub use config::{RaftConfig, Restore};
 pub use machine::{Frozen, Machine};
 pub use node::Node;
-pub use status::{ClusterMark, Leader, Role, Status, Voter};
+pub use status::{Backup, ClusterMark, Leader, Quorum, Role, Server, Status, Voter};

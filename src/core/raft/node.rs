@@ -1,8 +1,11 @@
 //! One Raft node.
 
-use super::join::{Admissions, Join};
+use super::acquaint::Acquaint;
+use super::backup;
+use super::join::Join;
 use super::log::LogStore;
 use super::me::Me;
+use super::members::Members;
 use super::metrics::Counters;
 use super::network::{self, Service};
 use super::observe::{self, Lease};
@@ -11,7 +14,7 @@ use super::proposals::Proposals;
 use super::space::Space;
 use super::state::StateMachine;
 use super::types::{MetricsWatch, Types};
-use super::{ClusterMark, Leader, Machine, RaftConfig, Role, Status};
+use super::{Backup, ClusterMark, Leader, Machine, Quorum, RaftConfig, Role, Status};
 use crate::error::{Code, Error, Result};
 use crate::id::NodeId;
 use crate::metrics::Metrics;
@@ -35,6 +38,8 @@ const THREADS: usize = 2;
 const LOOK: Duration = Duration::from_millis(500);
 /// A leader with a full disk that nobody relieved tries again after this.
 const HAND_OVER_AGAIN: Duration = Duration::from_secs(60);
+/// How long a master that is to write a backup may take to catch up.
+const CATCH_UP: Duration = Duration::from_secs(20);
 /// Tasks get so long to end.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -49,6 +54,7 @@ struct Inner {
     raft: Raft,
     log: LogStore,
     service: Service,
+    members: Members,
     proposals: Proposals,
     lease: Arc<Lease>,
     space: Arc<Space>,
@@ -111,12 +117,25 @@ impl Node {
         let handle = runtime.handle().clone();
         let own = Tasks::new(format!("raft-{}", me.config.slot));
         let metrics = raft.metrics();
-        let admissions = Admissions { me: me.clone(), raft: raft.clone(), metrics: metrics.clone() };
-        let service = Service::new(me.clone(), raft.clone(), log.clone(), snapshots, admissions.clone());
         let lease = Arc::new(Lease::new(me.clone(), metrics.clone(), counters.clone()));
+        let members = Members {
+            me: me.clone(),
+            raft: raft.clone(),
+            network: network.clone(),
+            metrics: metrics.clone(),
+            lease: lease.clone(),
+        };
+        let service =
+            Service::new(me.clone(), raft.clone(), log.clone(), snapshots, members.clone(), lease.clone());
         keep_quiet(&me, &raft, &handle, &own);
         let (status_out, status) = watch::channel(observe::starting());
         let (problem, problem_seen) = watch::channel(None);
+        let acquaint = Acquaint {
+            me: me.clone(),
+            network: network.clone(),
+            raft: raft.clone(),
+            problem: problem.clone(),
+        };
         let join = Join { me: me.clone(), raft: raft.clone(), log: log.clone(), network, problem };
         {
             let _on = handle.enter();
@@ -132,7 +151,8 @@ impl Node {
                 ),
             );
             own.spawn("join", join.run(own.stop()));
-            own.spawn("members", admissions.keep(own.stop()));
+            own.spawn("members", members.clone().keep(own.stop()));
+            own.spawn("acquaint", acquaint.run(own.stop()));
         }
         let proposals = Proposals::new(me.clone(), raft.clone(), space.clone(), counters);
         Node {
@@ -141,6 +161,7 @@ impl Node {
                 raft,
                 log,
                 service,
+                members,
                 proposals,
                 lease,
                 space,
@@ -260,13 +281,18 @@ impl Node {
     /// # Errors
     /// `NotLeader` when this node does not lead, `Unavailable` when no voter took over in time.
     pub async fn transfer_leadership(&self) -> Result<()> {
-        let inner = &self.inner;
-        if !inner.metrics.borrow_watched().state.is_leader() {
+        if !self.inner.metrics.borrow_watched().state.is_leader() {
             return Err(Error::not_leader(""));
         }
         let Some(target) = self.successor() else {
             return Err(Error::new(Code::Unavailable, "no other master can take over the lead"));
         };
+        self.hand_over(target).await
+    }
+
+    /// Hands leadership to `target` and waits until a master leads that is not this one.
+    async fn hand_over(&self, target: u64) -> Result<()> {
+        let inner = &self.inner;
         let limit = inner.me.config.election_max * 2 + Duration::from_millis(500);
         // Before the followers hear of it, since their promise to wait for us ends there.
         inner.lease.handing_over.store(true, Ordering::SeqCst);
@@ -291,6 +317,133 @@ impl Node {
         }
         inner.lease.handing_over.store(false, Ordering::SeqCst);
         handed
+    }
+
+    /// The voting masters as this one sees them.
+    #[must_use]
+    pub fn quorum(&self) -> Quorum {
+        self.inner.members.quorum()
+    }
+
+    /// Where the masters are: slot, RPC address.
+    #[must_use]
+    pub fn rpc_addresses(&self) -> Vec<(u32, String)> {
+        let me = &self.inner.me;
+        let addresses = me.addresses();
+        addresses.slots().filter_map(|slot| Some((slot, me.rpc_address(slot)?))).collect()
+    }
+
+    /// As leader, takes in the master that was started at Raft address `address` and waits until it votes. Its slot.
+    ///
+    /// # Errors
+    /// `NotLeader`; `Unavailable` when nobody answers there; `WrongCluster`; `InvalidArgument` when its id is taken;
+    /// `DeadlineExceeded` when it does not catch up in time; `Busy` while another change is under way.
+    pub async fn add_master(&self, address: &str) -> Result<u32> {
+        self.inner.members.add(address).await
+    }
+
+    /// As leader, takes the master at Raft address `address` out of the quorum; it may be gone already. A leader that is
+    /// to be taken out hands its leadership over and answers `NotLeader`: the next one does it.
+    ///
+    /// # Errors
+    /// `NotLeader`, `NotFound`; `InvalidArgument` for the last one; `Unavailable` when too few of the others answer;
+    /// `Busy` while another change is under way.
+    pub async fn remove_master(&self, address: &str) -> Result<()> {
+        let outcome = self.inner.members.remove(address).await;
+        let own = self.inner.me.config.slot;
+        if outcome.as_ref().is_err_and(|error| error.code == Code::Busy)
+            && self.inner.members.slot_at(address).is_ok_and(|slot| slot == own)
+        {
+            self.transfer_leadership().await?;
+            return Err(Error::not_leader(
+                self.inner.members.leader().map_or(String::new(), |leader| leader.rpc),
+            ));
+        }
+        outcome
+    }
+
+    /// As leader, hands leadership to the master at Raft address `address`.
+    ///
+    /// # Errors
+    /// `NotLeader`; `NotFound`; `Unavailable` when it does not answer or did not take over.
+    pub async fn elect(&self, address: &str) -> Result<()> {
+        let inner = &self.inner;
+        if !inner.metrics.borrow_watched().state.is_leader() {
+            return Err(Error::not_leader(inner.members.leader().map_or(String::new(), |leader| leader.rpc)));
+        }
+        let target = inner.members.candidate(address)?;
+        if target == inner.me.node().0 {
+            return Ok(());
+        }
+        self.hand_over(target).await?;
+        match inner.members.leader() {
+            Some(leader) if leader.node.0 != target => {
+                Err(Error::new(Code::Unavailable, format!("{} was elected instead", leader.raft)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a snapshot now and waits until it covers everything that is applied.
+    ///
+    /// # Errors
+    /// `Unavailable` when none was taken within `limit`.
+    pub async fn checkpoint(&self, limit: Duration) -> Result<()> {
+        let applied = self.inner.status.borrow().applied;
+        let until = std::time::Instant::now() + limit;
+        loop {
+            if self.inner.metrics.borrow_watched().snapshot.is_some_and(|id| id.index >= applied) {
+                return Ok(());
+            }
+            if std::time::Instant::now() >= until {
+                return Err(Error::new(Code::Unavailable, format!("no snapshot was taken within {limit:?}"))
+                    .hint("the log of the master says why; the disk may be nearly full"));
+            }
+            // Again and again: one that is being written may have begun before.
+            let asked = self.inner.raft.trigger().snapshot().await;
+            asked.map_err(|e| {
+                Error::new(Code::Unavailable, format!("Raft has stopped on this master: {e}"))
+            })?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until this node has applied everything that was acknowledged before the call, whoever leads.
+    ///
+    /// # Errors
+    /// `Unavailable` when that is not so within `limit`.
+    pub async fn catch_up(&self, limit: Duration) -> Result<()> {
+        let log = self.inner.log.clone();
+        let index = self.inner.members.read_index(move || log.last_index(), limit).await?;
+        let mut status = self.inner.status.clone();
+        let reached = status.wait_for(|status| status.applied >= index);
+        match tokio::time::timeout(limit, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Error::new(Code::Unavailable, "this master was stopped")),
+            Err(_) => {
+                Err(Error::new(Code::Unavailable, "this master lags behind and has not caught up in time"))
+            }
+        }
+    }
+
+    /// Writes the state, with everything that was acknowledged before the call, to a new file at `path`. Changes go on.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `Unavailable` when this master cannot catch up, I/O errors.
+    pub async fn backup(&self, path: std::path::PathBuf) -> Result<Backup> {
+        self.catch_up(CATCH_UP).await?;
+        let stopped = |e: &dyn std::fmt::Display| {
+            Error::new(Code::Unavailable, format!("Raft has stopped on this master: {e}"))
+        };
+        let mark = self.mark().ok_or_else(|| stopped(&"it has no cluster"))?;
+        let frozen = self.inner.raft.with_state_machine(|state| Box::pin(state.freezing())).await;
+        let (meta, frozen) = frozen.map_err(|e| stopped(&e))?.map_err(|e| stopped(&e))?;
+        let writing = tokio::task::spawn_blocking(move || backup::write(&path, &meta, mark, frozen.as_ref()));
+        let written = writing.await;
+        let backup =
+            written.map_err(|e| Error::new(Code::Internal, "the backup panicked").caused_by(e))??;
+        tracing::info!(path = %backup.path.display(), records = backup.records, bytes = backup.bytes, "backup written");
+        Ok(backup)
     }
 
     /// Hands leadership over if this node leads, then stops Raft and closes the log.
@@ -335,16 +488,16 @@ impl Node {
 }
 
 /// Calls no election until what an earlier process of this master promised has run out.
-fn keep_quiet(me: &Me, raft: &Raft, handle: &tokio::runtime::Handle, tasks: &Tasks) {
+fn keep_quiet(me: &Arc<Me>, raft: &Raft, handle: &tokio::runtime::Handle, tasks: &Tasks) {
     let quiet = me.quiet();
     if quiet.is_zero() {
         return;
     }
     raft.runtime_config().elect(false);
-    let raft = raft.clone();
+    let (me, raft) = (me.clone(), raft.clone());
     let _on = handle.enter();
     tasks.spawn("quiet", async move {
         tokio::time::sleep(quiet).await;
-        raft.runtime_config().elect(true);
+        raft.runtime_config().elect(!me.removed());
     });
 }

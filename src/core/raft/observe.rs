@@ -55,7 +55,9 @@ pub(super) fn status(me: &Me, metrics: &Metrics, recovered: u64, problem: Option
     voters.sort_by_key(|voter| (voter.slot, voter.node));
     let serving = match role {
         Role::Leader => leads(metrics),
-        Role::Follower | Role::Learner => leader.is_some() && (applied >= recovered || current(metrics)),
+        Role::Follower | Role::Learner => {
+            !me.removed() && leader.is_some() && (applied >= recovered || current(metrics))
+        }
         Role::Starting | Role::Failed | Role::Stopped => false,
     };
     Status {

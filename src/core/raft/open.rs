@@ -4,12 +4,14 @@
 //! is said by the identity file alone, so a master changes its life (after damage, or when a new cluster is forced) in
 //! one atomic step, and the former life stays for people to look at.
 
+use super::addresses::Addresses;
 use super::force;
 use super::identity::{Directory, Identity};
 use super::log::{LogStore, Opened};
-use super::me::{Me, wrong_cluster};
+use super::me::{ADDRESSES, Me, wrong_cluster};
 use super::metrics::Counters;
 use super::network::Network;
+use super::restore;
 use super::snapshot::Snapshots;
 use super::space::Space;
 use super::state::StateMachine;
@@ -99,6 +101,17 @@ pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters
         identity = next_life(&config, &directory, identity, &damage)?;
         opened = open_log(&config, identity, &counters).await?;
     }
+    if let Some(wanted) = &config.restore {
+        let found = restore::found(&config, &directory, identity, &opened.log, wanted, &machine, &counters);
+        let founded = found.await;
+        if !matches!(founded, Ok(None)) {
+            opened.log.close().await;
+        }
+        if let Some(founded) = founded? {
+            identity = founded;
+            opened = open_log(&config, identity, &counters).await?;
+        }
+    }
     if opened.empty && identity.member {
         tracing::warn!("this master has no log; it asks the others to take it in");
     }
@@ -106,7 +119,11 @@ pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters
     let snapshots = blocking(move || life.snapshots()).await?;
     let recovered = log.last_index();
     let state = StateMachine::start(machine, snapshots.clone(), space.clone(), counters.clone())?;
-    let me = Arc::new(Me::new(config, directory, identity, !opened.empty));
+    let kept = config.dir.join(ADDRESSES);
+    let learned = blocking(move || Addresses::load(&kept)).await?;
+    let configured = Addresses::configured(&config.peers, &config.rpc_addresses);
+    let me = Arc::new(Me::new(config, directory, identity, configured, !opened.empty));
+    me.learn(&learned).await;
     let network = Network::new(me.clone(), counters);
     let raft = openraft::Raft::new(me.node().0, settings, network.clone(), log.clone(), state).await;
     let raft = raft.map_err(|e| {
@@ -137,7 +154,8 @@ fn first_identity(config: &RaftConfig, directory: &Directory) -> Result<Identity
 
 /// A log that is less than what was acknowledged must never vote again: this slot gets a new node id and joins anew.
 fn next_life(config: &RaftConfig, directory: &Directory, old: Identity, damage: &str) -> Result<Identity> {
-    if config.peers.len() == 1 {
+    let grown = Addresses::load(&config.dir.join(ADDRESSES)).is_ok_and(|learned| learned.slots().count() > 1);
+    if config.peers.len() == 1 && !grown {
         return Err(Error::new(
             Code::Corrupt,
             format!("the Raft log in {} has lost acknowledged entries: {damage}", config.dir.display()),

@@ -105,7 +105,7 @@ impl Snapshots {
     /// I/O errors; the current snapshot then stays.
     pub(super) fn write(&self, meta: &SnapshotMeta, frozen: &dyn Frozen) -> Result<SnapshotFile> {
         let path = self.folder.join(format!("{}.part", name(meta)));
-        let written = write_file(&path, meta, frozen);
+        let written = write_file(&path, &meta_to_wire(meta), frozen);
         let file = written.map_err(|e| {
             remove(&path);
             Error::io(format!("write snapshot {}", path.display()), e)
@@ -160,12 +160,11 @@ pub(super) fn meta_to_wire(meta: &SnapshotMeta) -> wire::SnapshotMeta {
         last_log: meta.last_log_id.as_ref().map(log_id_to_wire),
         membership_log: meta.last_membership.log_id().as_ref().map(log_id_to_wire),
         membership: Some(membership_to_wire(meta.last_membership.membership())),
-        length: 0,
-        crc32c: 0,
+        ..wire::SnapshotMeta::default()
     }
 }
 
-fn meta_from_wire(meta: &wire::SnapshotMeta) -> io::Result<SnapshotMeta> {
+pub(super) fn meta_from_wire(meta: &wire::SnapshotMeta) -> io::Result<SnapshotMeta> {
     Ok(SnapshotMeta {
         last_log_id: meta.last_log.as_ref().map(log_id_from_wire),
         last_membership: stored_membership_from_wire(meta.membership_log.as_ref(), meta.membership.as_ref())?,
@@ -198,9 +197,17 @@ impl<W: Write> Write for Summing<W> {
     }
 }
 
-fn write_file(path: &Path, meta: &SnapshotMeta, frozen: &dyn Frozen) -> io::Result<SnapshotFile> {
+/// Writes and fsyncs a file with this head.
+///
+/// # Errors
+/// I/O errors; what was written stays.
+pub(super) fn write_file(
+    path: &Path,
+    head: &wire::SnapshotMeta,
+    frozen: &dyn Frozen,
+) -> io::Result<SnapshotFile> {
     let file = Arc::new(File::options().create(true).truncate(true).read(true).write(true).open(path)?);
-    let head = meta_to_wire(meta).encode_to_vec();
+    let head = head.encode_to_vec();
     let mut out = Summing {
         inner: BufWriter::with_capacity(BUFFER, file.as_ref()),
         file: file.clone(),
@@ -227,7 +234,21 @@ fn write_file(path: &Path, meta: &SnapshotMeta, frozen: &dyn Frozen) -> io::Resu
 /// # Errors
 /// `Corrupt` when it is not a whole snapshot, I/O errors.
 pub(super) fn check(path: &Path) -> Result<(SnapshotMeta, SnapshotFile)> {
-    let corrupt = |what: &str| Error::new(Code::Corrupt, format!("snapshot {}: {what}", path.display()));
+    let (head, file) = read(path)?;
+    let unreadable = |_| corrupt(path, "has an unreadable head");
+    Ok((meta_from_wire(&head).map_err(unreadable)?, file))
+}
+
+fn corrupt(path: &Path, what: &str) -> Error {
+    Error::new(Code::Corrupt, format!("snapshot {}: {what}", path.display()))
+}
+
+/// As [`check`], with the whole head.
+///
+/// # Errors
+/// Those of [`check`].
+pub(super) fn read(path: &Path) -> Result<(wire::SnapshotMeta, SnapshotFile)> {
+    let corrupt = |what: &str| corrupt(path, what);
     let io = |e: io::Error| match e.kind() {
         io::ErrorKind::UnexpectedEof => corrupt("ends too early"),
         _ => Error::io(format!("read snapshot {}", path.display()), e),
@@ -258,10 +279,9 @@ pub(super) fn check(path: &Path) -> Result<(SnapshotMeta, SnapshotFile)> {
     if u32::from_le_bytes(trailer) != crc {
         return Err(corrupt("does not match its checksum"));
     }
-    let meta = wire::SnapshotMeta::decode(head.as_slice()).map_err(|_| corrupt("has an unreadable head"))?;
-    let meta = meta_from_wire(&meta).map_err(|_| corrupt("has an unreadable head"))?;
+    let head = wire::SnapshotMeta::decode(head.as_slice()).map_err(|_| corrupt("has an unreadable head"))?;
     drop(reader);
-    Ok((meta, SnapshotFile { path: path.to_owned(), file, length, crc32c: crc, image }))
+    Ok((head, SnapshotFile { path: path.to_owned(), file, length, crc32c: crc, image }))
 }
 
 #[cfg(test)]
@@ -274,6 +294,10 @@ mod tests {
     impl Frozen for Bytes {
         fn write(&self, out: &mut dyn Write) -> io::Result<()> {
             out.write_all(&self.0)
+        }
+
+        fn records(&self) -> u64 {
+            1
         }
     }
 

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 const BATCH: usize = 1024;
 
 /// What an image covers, and the image.
-type Image = (SnapshotMeta, Box<dyn Frozen>);
+pub(super) type Image = (SnapshotMeta, Box<dyn Frozen>);
 type Responder = Option<ApplyResponder<Types>>;
 
 /// Where the state stands.
@@ -68,9 +68,23 @@ impl StateMachine {
 
     /// The image of the state now, what it covers and who votes.
     pub(super) async fn freeze(&self) -> io::Result<Image> {
-        let frozen = self.ask(Work::Freeze).await?;
-        let position = self.position.lock().clone();
-        Ok((SnapshotMeta { last_log_id: position.applied, last_membership: position.membership }, frozen))
+        self.freezing().await
+    }
+
+    /// As [`StateMachine::freeze`], to be awaited elsewhere while nothing is applied.
+    pub(super) fn freezing(&self) -> impl Future<Output = io::Result<Image>> + Send + use<> {
+        let (done, wait) = oneshot::channel();
+        let sent = self.work.send(Work::Freeze(done)).is_ok();
+        let position = self.position.clone();
+        async move {
+            let gone = || io::Error::other("the thread that applies commands ended");
+            if !sent {
+                return Err(gone());
+            }
+            let frozen = wait.await.map_err(|_| gone())?;
+            let position = position.lock().clone();
+            Ok((SnapshotMeta { last_log_id: position.applied, last_membership: position.membership }, frozen))
+        }
     }
 
     async fn ask<T>(&self, work: impl FnOnce(oneshot::Sender<T>) -> Work) -> io::Result<T> {

@@ -93,3 +93,36 @@ pub struct Status {
     /// Why it does not work, for a person: what is missing or broken.
     pub problem: Option<String>,
 }
+
+/// The voting masters as one of them sees them, by slot.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Quorum {
+    /// Every voter.
+    pub servers: Vec<Server>,
+}
+
+/// One master of a [`Quorum`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Server {
+    /// Its slot.
+    pub slot: u32,
+    /// Raft address, `host:port`.
+    pub raft: String,
+    /// What clients dial, `host:port`.
+    pub rpc: String,
+    /// It has answered lately.
+    pub available: bool,
+    /// It leads, as far as is known.
+    pub leads: bool,
+}
+
+/// A backup that was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backup {
+    /// Where.
+    pub path: std::path::PathBuf,
+    /// Records in it.
+    pub records: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}

@@ -85,6 +85,20 @@ impl Frozen for Image {
         records.put(record::Record::End(end))?;
         records.flush()
     }
+
+    fn records(&self) -> u64 {
+        let counts = [
+            self.identities.len(),
+            self.mounts.len(),
+            self.workers.len(),
+            self.inodes.len(),
+            self.answers.sessions.len(),
+            self.answers.vendor().count(),
+            self.intents.len(),
+        ];
+        // Head and end.
+        2 + counts.into_iter().map(|count| count as u64).sum::<u64>()
+    }
 }
 
 impl Image {

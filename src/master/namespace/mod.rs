@@ -200,7 +200,7 @@ impl Namespace {
             return Err(invalid("a cluster is founded without an id"));
         };
         if let Some(have) = self.mark
-            && (have.id != mark.id || have.epoch > mark.epoch)
+            && (have.epoch > mark.epoch || (have.id != mark.id && have.epoch == mark.epoch))
         {
             let text = format!("this is cluster {} of epoch {}", have.id, have.epoch);
             return Err(goosefs_core::Error::new(goosefs_core::Code::WrongCluster, text));

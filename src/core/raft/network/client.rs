@@ -50,7 +50,8 @@ enum Traffic {
 pub(in crate::raft) struct Network {
     me: Arc<Me>,
     counters: Counters,
-    channels: Arc<Mutex<HashMap<(u32, Traffic), Channel>>>,
+    /// By slot and traffic, with the address they lead to.
+    channels: Arc<Mutex<HashMap<(u32, Traffic), (String, Channel)>>>,
 }
 
 impl Network {
@@ -59,14 +60,18 @@ impl Network {
     }
 
     fn channel(&self, slot: u32, traffic: Traffic) -> Result<Channel> {
-        if let Some(channel) = self.channels.lock().get(&(slot, traffic)) {
+        let address = self.me.raft_address(slot).ok_or_else(|| {
+            Error::new(Code::InvalidArgument, format!("no address is known of master {slot}"))
+        })?;
+        let mut channels = self.channels.lock();
+        if let Some((to, channel)) = channels.get(&(slot, traffic))
+            && *to == address
+        {
             return Ok(channel.clone());
         }
-        let address = self.me.raft_address(slot).ok_or_else(|| {
-            Error::new(Code::InvalidArgument, format!("no address is configured for master {slot}"))
-        })?;
-        let channel = channel(address, self.me.patience())?;
-        Ok(self.channels.lock().entry((slot, traffic)).or_insert(channel).clone())
+        let channel = channel(&address, self.me.patience())?;
+        channels.insert((slot, traffic), (address, channel.clone()));
+        Ok(channel)
     }
 
     fn client(&self, slot: u32, traffic: Traffic) -> Result<RaftClient<Channel>> {
@@ -79,18 +84,40 @@ impl Network {
         Peer { network: self.clone(), target, slot: slot.0, traffic }
     }
 
-    /// Asks the master in `slot` who it is.
+    /// Asks the master in `slot` who it is, and tells it where the masters are.
     ///
     /// # Errors
     /// When it cannot be reached in time.
     pub(in crate::raft) async fn identify(&self, slot: u32) -> Result<wire::IdentifyResponse> {
-        let request = wire::IdentifyRequest {
+        let mut client = self.client(slot, Traffic::Heartbeats)?;
+        within(self.me.patience(), client.identify(self.identify_request())).await
+    }
+
+    /// As [`Network::identify`], of whoever is at `address`.
+    ///
+    /// # Errors
+    /// When nobody can be reached in time, or `InvalidArgument` when it is no address.
+    pub(in crate::raft) async fn identify_at(&self, address: &str) -> Result<wire::IdentifyResponse> {
+        identify_at(address, self.identify_request(), self.me.patience()).await
+    }
+
+    fn identify_request(&self) -> wire::IdentifyRequest {
+        wire::IdentifyRequest {
             slot: self.me.config.slot,
             node: self.me.node().0,
             cluster: self.me.wire_mark(),
-        };
+            addresses: self.me.addresses().to_wire(),
+        }
+    }
+
+    /// How far everything goes that was acknowledged before, as the leader `target` in `slot` says.
+    ///
+    /// # Errors
+    /// `NotLeader`, or when it cannot be reached in time.
+    pub(in crate::raft) async fn read_index(&self, slot: u32, target: u64) -> Result<u64> {
+        let request = wire::ReadIndexRequest { cluster: self.me.wire_mark(), target };
         let mut client = self.client(slot, Traffic::Heartbeats)?;
-        within(self.me.patience(), client.identify(request)).await
+        Ok(within(self.me.patience(), client.read_index(request)).await?.index)
     }
 
     /// Asks the master in `slot`, as leader, to take us in.
@@ -98,14 +125,30 @@ impl Network {
     /// # Errors
     /// `NotLeader`, or when it cannot be reached in time.
     pub(in crate::raft) async fn join(&self, slot: u32) -> Result<wire::JoinResponse> {
+        let place = self.me.place(self.me.config.slot).unwrap_or_default();
         let request = wire::JoinRequest {
             slot: self.me.config.slot,
             node: self.me.node().0,
             cluster: self.me.wire_mark(),
+            raft: place.raft,
+            rpc: place.rpc,
         };
         let mut client = self.client(slot, Traffic::Heartbeats)?;
         within(Duration::from_secs(5), client.join(request)).await
     }
+}
+
+/// Asks whoever is at `address` who it is.
+///
+/// # Errors
+/// When nobody can be reached within `patience`, or `InvalidArgument` when it is no address.
+pub(in crate::raft) async fn identify_at(
+    address: &str,
+    request: wire::IdentifyRequest,
+    patience: Duration,
+) -> Result<wire::IdentifyResponse> {
+    let mut client = RaftClient::new(channel(address, patience)?);
+    within(patience, client.identify(request)).await
 }
 
 /// A connection that notices within seconds that the other side is gone without a word: its machine may come back under

@@ -4,9 +4,12 @@ use super::client::MAX_MESSAGE;
 use crate::error::{Code, Error, Result};
 use crate::proto::raft as wire;
 use crate::proto::raft::raft_server::{Raft as RaftApi, RaftServer};
-use crate::raft::join::Admissions;
+use crate::raft::ClusterMark;
+use crate::raft::addresses::Addresses;
 use crate::raft::log::LogStore;
 use crate::raft::me::Me;
+use crate::raft::members::Members;
+use crate::raft::observe::Lease;
 use crate::raft::snapshot::{self, Snapshots};
 use crate::raft::state::StateMachine;
 use crate::raft::types::{
@@ -46,7 +49,8 @@ struct Inner {
     raft: Raft,
     log: LogStore,
     snapshots: Arc<Snapshots>,
-    admissions: Admissions,
+    members: Members,
+    lease: Arc<Lease>,
     incoming: tokio::sync::Mutex<Option<Incoming>>,
 }
 
@@ -65,7 +69,8 @@ impl Service {
         raft: Raft,
         log: LogStore,
         snapshots: Arc<Snapshots>,
-        admissions: Admissions,
+        members: Members,
+        lease: Arc<Lease>,
     ) -> Service {
         Service {
             inner: Arc::new(Inner {
@@ -73,7 +78,8 @@ impl Service {
                 raft,
                 log,
                 snapshots,
-                admissions,
+                members,
+                lease,
                 incoming: tokio::sync::Mutex::default(),
             }),
         }
@@ -221,26 +227,43 @@ impl RaftApi for Service {
 
     async fn identify(
         &self,
-        _request: Request<wire::IdentifyRequest>,
+        request: Request<wire::IdentifyRequest>,
     ) -> Result<Response<wire::IdentifyResponse>, Status> {
         let me = &self.inner.me;
+        let request = request.into_inner();
+        let theirs = ClusterMark::from_wire(request.cluster.as_ref());
+        if theirs.is_some() && theirs == me.mark() {
+            me.learn(&Addresses::from_wire(&request.addresses)).await;
+        }
         let identity = me.identity();
-        let leader = self.inner.admissions.leader().map(|leader| leader.rpc);
+        let leader = self.inner.members.leader().map(|leader| leader.rpc);
         Ok(Response::new(wire::IdentifyResponse {
             slot: identity.slot,
             node: identity.node.0,
             cluster: me.wire_mark(),
             empty: self.inner.log.is_empty() && !identity.member,
             leader: leader.unwrap_or_default(),
-            rpc: me.rpc_address(identity.slot).unwrap_or_default().to_owned(),
+            rpc: me.rpc_address(identity.slot).unwrap_or_default(),
+            addresses: me.addresses().to_wire(),
         }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<wire::ReadIndexRequest>,
+    ) -> Result<Response<wire::ReadIndexResponse>, Status> {
+        let request = request.into_inner();
+        self.inner.me.admit(request.cluster.as_ref(), request.target).await?;
+        self.inner.lease.check()?;
+        // Entries that nobody acknowledged yet may be among these; that only makes the asker wait for them.
+        Ok(Response::new(wire::ReadIndexResponse { index: self.inner.log.last_index() }))
     }
 
     async fn join(
         &self,
         request: Request<wire::JoinRequest>,
     ) -> Result<Response<wire::JoinResponse>, Status> {
-        Ok(Response::new(self.inner.admissions.admit(request.into_inner()).await?))
+        Ok(Response::new(self.inner.members.admit(request.into_inner()).await?))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::metrics::Metrics;
 use crate::raft::{Node, RaftConfig, Role, Status};
 use crate::task::Tasks;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub(super) struct Member {
 pub(super) struct Cluster {
     folder: tempfile::TempDir,
     peers: Vec<String>,
+    /// What single masters are configured with instead.
+    lists: BTreeMap<usize, Vec<String>>,
     pub(super) members: Vec<Option<Member>>,
     tune: fn(&mut RaftConfig),
 }
@@ -39,6 +42,7 @@ impl Cluster {
         Cluster {
             folder: tempfile::tempdir().unwrap(),
             peers,
+            lists: BTreeMap::new(),
             members: (0..size).map(|_| None).collect(),
             tune,
         }
@@ -69,8 +73,9 @@ impl Cluster {
     }
 
     pub(super) fn config(&self, slot: usize) -> RaftConfig {
-        let rpc = (0..self.peers.len()).map(|slot| format!("master{slot}:9200")).collect();
-        let mut config = RaftConfig::new(self.dir(slot), slot as u32, self.peers.clone(), rpc);
+        let peers = self.lists.get(&slot).unwrap_or(&self.peers).clone();
+        let rpc = (0..peers.len()).map(|slot| format!("master{slot}:9200")).collect();
+        let mut config = RaftConfig::new(self.dir(slot), slot as u32, peers, rpc);
         config.reserve_bytes = 1 << 20;
         (self.tune)(&mut config);
         config
@@ -89,10 +94,18 @@ impl Cluster {
         let (toy, tasks, metrics) =
             (Arc::new(Toy::default()), Tasks::new(format!("master{slot}")), Metrics::new());
         let node = Node::start(self.config(slot), toy.clone(), &tasks, &metrics).await?;
-        let listener = TcpListener::bind(&self.peers[slot]).await.unwrap();
+        let listener = TcpListener::bind(&self.config(slot).peers[slot]).await.unwrap();
         node.serve(listener, others)?;
         self.members[slot] = Some(Member { node, toy, metrics, tasks });
         Ok(())
+    }
+
+    /// What the master in `slot` is configured with from its next start on.
+    pub(super) fn list(&mut self, slot: usize, peers: &[String]) {
+        self.lists.insert(slot, peers.to_vec());
+        while self.members.len() <= slot {
+            self.members.push(None);
+        }
     }
 
     /// Ends a master without telling the others.

@@ -55,4 +55,8 @@ impl Frozen for Image {
         }
         Ok(())
     }
+
+    fn records(&self) -> u64 {
+        self.0.len() as u64
+    }
 }
