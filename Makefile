@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 GOOSEFS := $(TARGET_DIR)/release/goosefs
 ARGS ?=
 
-.PHONY: help build demo dev test verify fix bench
+.PHONY: help build demo dev test verify fix bench failover
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -40,3 +40,6 @@ fix: ## Format, and mend what clippy can
 
 bench: build ## Figures, as ratios in one run, with both commands shown
 	cargo run --release --locked -p goosefs-bench -- --binary $(GOOSEFS) $(ARGS)
+
+failover: build ## Lose leaders under load, 100 times and 20 by SIGTERM; prints the gaps and what was lost, doubled or stale (root)
+	cargo run --release --locked -p goosefs-failover -- --binary $(GOOSEFS) $(ARGS)

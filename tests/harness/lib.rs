@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `in_process.rs` | [`InProcess`]: masters, workers and clients within the test's process, stopped and started at will |
 //! | `processes.rs` | [`Processes`]: a cluster of real processes, killed and started at will |
+//! | `masters.rs` | [`Masters`]: three master processes alone, killed, stopped, cut off, wiped and started at will |
+//! | `wires.rs` | [`Wires`]: network namespaces and bridges, with wires that can be cut |
 //! | `dev_cluster.rs` | [`DevCluster`]: what `goosefs dev` starts as its user sees it: mount, commands, further processes, logs |
 //! | `command.rs` | [`Binary`]: commands of the binary, and what they said |
 //! | `logs.rs` | the scan of nodes' logs for lines that nobody expected |
@@ -15,12 +17,16 @@ mod command;
 mod dev_cluster;
 mod in_process;
 mod logs;
+mod masters;
 mod processes;
 mod wait;
+mod wires;
 
 pub use bytes::pattern;
 pub use command::{Binary, Said, undated};
 pub use dev_cluster::{DevCluster, Launch, Process, Record};
 pub use in_process::{InProcess, Options};
+pub use masters::{MASTERS, Masters};
 pub use processes::Processes;
 pub use wait::{LONG, wait_for, wait_until};
+pub use wires::{Cut, Wires};

@@ -60,6 +60,7 @@ struct Inner {
     space: Arc<Space>,
     metrics: MetricsWatch,
     status: watch::Receiver<Status>,
+    in_touch: watch::Receiver<bool>,
     tasks: Tasks,
     // Taken at shutdown; dropping a runtime inside another one is not allowed, so it is ended in the background.
     runtime: Mutex<Option<Runtime>>,
@@ -129,6 +130,7 @@ impl Node {
             Service::new(me.clone(), raft.clone(), log.clone(), snapshots, members.clone(), lease.clone());
         keep_quiet(&me, &raft, &handle, &own);
         let (status_out, status) = watch::channel(observe::starting());
+        let (touch_out, in_touch) = watch::channel(true);
         let (problem, problem_seen) = watch::channel(None);
         let acquaint = Acquaint {
             me: me.clone(),
@@ -150,6 +152,7 @@ impl Node {
                     recovered,
                 ),
             );
+            own.spawn("touch", lease.clone().watch_touch(touch_out, own.stop()));
             own.spawn("join", join.run(own.stop()));
             own.spawn("members", members.clone().keep(own.stop()));
             own.spawn("acquaint", acquaint.run(own.stop()));
@@ -167,6 +170,7 @@ impl Node {
                 space,
                 metrics,
                 status,
+                in_touch,
                 tasks: own,
                 runtime: Mutex::new(Some(runtime)),
                 handle,
@@ -252,7 +256,27 @@ impl Node {
     /// # Errors
     /// `NotLeader` (with the leader's RPC address) when nothing was done; `Unavailable` when the outcome is not known.
     pub async fn propose(&self, command: Bytes) -> Result<Bytes> {
-        self.inner.proposals.propose(command).await
+        if !*self.inner.in_touch.borrow() {
+            return Err(Error::not_leader(""));
+        }
+        self.in_touch(self.inner.proposals.propose(command)).await
+    }
+
+    /// Does `work` as long as this node, if it leads, hears from a quorum. Without one another master may lead by now,
+    /// and what is waited for here may happen there alone.
+    ///
+    /// # Errors
+    /// Those of `work`; `Unavailable` when the quorum was lost: whether anything was done is not known.
+    pub async fn in_touch<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut in_touch = self.inner.in_touch.clone();
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            Ok(_) = in_touch.wait_for(|in_touch| !in_touch) => Err(Error::new(
+                Code::Unavailable,
+                "this master leads but has lost touch with the others; whether the change took effect is not known",
+            )),
+        }
     }
 
     /// What this node is, and every change of it.

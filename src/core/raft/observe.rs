@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// A status before anything is known.
 pub(super) fn starting() -> Status {
@@ -184,6 +185,30 @@ impl Lease {
     /// taken off for clocks that run at different speeds.
     fn length(&self) -> Duration {
         self.me.config.election_max * 9 / 10
+    }
+
+    /// False for a leader that has not heard from a quorum for so long that another may have been elected: followers wait
+    /// for the lease and the shortest election time. What it has begun may never end here, but on another master.
+    fn in_touch(&self) -> bool {
+        let metrics = self.metrics.borrow_watched();
+        let config = &self.me.config;
+        let mut voters = metrics.membership_config.voter_ids();
+        let alone = voters.next() == Some(metrics.id) && voters.next().is_none();
+        match metrics.state {
+            ServerState::Leader if !alone => metrics.last_quorum_acked.is_some_and(|heard| {
+                heard.into_inner().elapsed() < config.election_max + config.election_min
+            }),
+            _ => true,
+        }
+    }
+
+    /// Keeps `out` at what [`Lease::in_touch`] says.
+    pub(super) async fn watch_touch(self: Arc<Lease>, out: watch::Sender<bool>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let now = self.in_touch();
+            out.send_if_modified(|before| std::mem::replace(before, now) != now);
+            tokio::time::sleep(self.me.config.heartbeat / 2).await;
+        }
     }
 
     /// # Errors

@@ -1,8 +1,8 @@
 //! Finding the leading master and staying with it: what our clients and workers call masters through.
 //!
 //! All masters are dialled in parallel and asked the cheapest question that the leader alone answers; leader hints are
-//! followed. A leader that leaves a call and then a ping unanswered for 300 ms is doubted: the others are asked who
-//! leads, and the call moves when they name another.
+//! followed. A leader that leaves a call and a ping unanswered for 300 ms is doubted, since one that was stopped or cut off
+//! sends no reset: all are asked who leads, and the call moves when that is another.
 //!
 //! **What may be called.** A call that gets lost on the way (broken connection, leader gone) is made again, though it may
 //! have been carried out. So [`Masters::call`] is for requests that may be repeated: reads, idempotent ones (heartbeats,
@@ -19,12 +19,15 @@ use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use prost::Message;
 use rand::Rng;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A leader that leaves a call, then a ping, unanswered for so long is doubted.
+/// A call that takes longer is followed by a ping.
+const LULL: Duration = Duration::from_millis(50);
+
+/// A leader that leaves a ping unanswered for so long is doubted.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Pings of a leader that answers them are this far apart while a call is under way.
@@ -32,6 +35,9 @@ const PING_AGAIN: Duration = Duration::from_secs(1);
 
 /// A master that does not take a connection or answer a probe within this is passed over.
 const PROBE: Duration = Duration::from_secs(1);
+
+/// A kept connection that leaves a probe unanswered for so long is not waited for alone.
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// Back-off between rounds: doubled from the first to the last, each with up to half of it at random. An election takes
 /// about half a second, so the last is short.
@@ -156,6 +162,11 @@ impl Masters {
         if let Some(channel) = self.inner.open_channel(address) {
             return Ok(channel);
         }
+        self.dial(address).await
+    }
+
+    /// A new connection, which is used from now on.
+    async fn dial(&self, address: &str) -> Result<Channel> {
         let config = &self.inner.config;
         let hello = HelloRequest {
             version: 1,
@@ -199,7 +210,7 @@ impl Masters {
         until: &mut Instant,
     ) -> Result<A> {
         let mut call = std::pin::pin!(leader.channel.call(method, request));
-        let mut patience = PATIENCE;
+        let mut patience = LULL;
         loop {
             if let Ok(outcome) = tokio::time::timeout(patience, call.as_mut()).await {
                 return outcome;
@@ -213,15 +224,15 @@ impl Masters {
                 patience = PING_AGAIN;
                 continue;
             }
-            patience = PATIENCE;
-            let doubted = tokio::select! {
+            // The others may be in the middle of an election: they are asked until one leads or this one answers.
+            let found = tokio::select! {
                 outcome = call.as_mut() => return outcome,
-                doubted = self.search_once(Some(&leader.address)) => doubted,
+                found = self.find(Some(leader.generation), *until) => found?,
             };
-            if doubted?.is_some() || Instant::now() >= *until {
-                let text = format!("{} does not answer", leader.address);
-                return Err(Error::new(Code::Unavailable, text));
+            if found.address != leader.address {
+                return Err(Error::new(Code::Unavailable, format!("{} does not answer", leader.address)));
             }
+            patience = LULL;
         }
     }
 
@@ -279,49 +290,40 @@ impl Masters {
         (address, pause, answer)
     }
 
-    /// Asks all masters but `except` at once who leads, and those they name; takes the first that does.
-    async fn search_once(&self, except: Option<&str>) -> Result<Option<Leader>> {
-        let mut asked: BTreeSet<String> = except.into_iter().map(str::to_owned).collect();
-        let mut answers = FuturesUnordered::new();
-        for address in &self.inner.config.addresses {
-            if asked.insert(address.clone()) {
-                answers.push(self.probe(address.clone()));
-            }
-        }
-        let mut last = None;
-        while let Some((address, answer)) = answers.next().await {
-            match answer {
-                Ok(channel) => return Ok(Some(self.inner.crown(address, channel))),
-                Err(error) if error.code == Code::WrongCluster => return Err(error),
-                Err(error) => {
-                    if !error.leader.is_empty() && asked.insert(error.leader.clone()) {
-                        answers.push(self.probe(error.leader.clone()));
-                    }
-                    last = Some(error);
-                }
-            }
-        }
-        match last {
-            Some(error) if error.code != Code::NotLeader => Err(error),
-            _ => Ok(None),
-        }
-    }
-
-    /// Whether the master at `address` leads: the cheapest call that only the leader answers.
+    /// Whether the master at `address` leads: the cheapest call that only the leader answers. A kept connection that is
+    /// silent for a moment gets company by a new one: it may still wait for what a broken network has lost.
     async fn probe(&self, address: String) -> (String, Result<Channel>) {
-        let question = async {
-            let channel = self.channel(&address).await?;
-            channel.call::<_, StatFsResponse>(method::STAT_FS, &StatFsRequest {}).await?;
-            if !knows_cluster(&channel) {
-                let text = format!("{address} greeted us before its cluster was founded");
-                return Err(Error::new(Code::Unavailable, text));
+        let kept = self.inner.open_channel(&address);
+        let moment = if kept.is_some() { SILENCE } else { Duration::ZERO };
+        let by_kept = async {
+            match &kept {
+                Some(channel) => self.question(&address, channel.clone()).await,
+                None => std::future::pending().await,
             }
-            Ok(channel)
+        };
+        let by_new = async {
+            tokio::time::sleep(moment).await;
+            self.question(&address, self.dial(&address).await?).await
+        };
+        let answer = async {
+            tokio::select! {
+                answer = by_kept => answer,
+                answer = by_new => answer,
+            }
         };
         let late =
             |_| Err(Error::new(Code::Unavailable, format!("{address} did not answer within {PROBE:?}")));
-        let answer = tokio::time::timeout(PROBE, question).await.unwrap_or_else(late);
+        let answer = tokio::time::timeout(PROBE, answer).await.unwrap_or_else(late);
         (address, answer)
+    }
+
+    async fn question(&self, address: &str, channel: Channel) -> Result<Channel> {
+        channel.call::<_, StatFsResponse>(method::STAT_FS, &StatFsRequest {}).await?;
+        if !knows_cluster(&channel) {
+            let text = format!("{address} greeted us before its cluster was founded");
+            return Err(Error::new(Code::Unavailable, text));
+        }
+        Ok(channel)
     }
 
     /// `old` does not lead any more: takes the leader that it named, if that one does.

@@ -131,7 +131,7 @@ impl Journal {
         if applied.intent == 0 {
             return Ok(applied);
         }
-        answer(self.state.settled(IntentId(applied.intent)).await?)
+        answer(self.node.in_touch(self.state.settled(IntentId(applied.intent))).await?)
     }
 
     /// Changes the namespace as [`Journal::propose`] does but does not wait for a side effect: its number is in the answer.

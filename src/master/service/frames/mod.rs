@@ -42,11 +42,16 @@ impl Frames {
     {
         let started = Instant::now();
         let (method, cancelled) = (call.method, call.cancelled());
+        let node = self.master.journal.node();
         let outcome = match call.request::<Q>() {
-            Ok(request) => tokio::select! {
-                outcome = work(self.master.clone(), request) => outcome,
-                () = cancelled.cancelled() => return,
-            },
+            Ok(request) => {
+                let work = work(self.master.clone(), request);
+                tokio::select! {
+                    biased;
+                    outcome = async { if answered_by_all(method) { work.await } else { node.in_touch(work).await } } => outcome,
+                    () = cancelled.cancelled() => return,
+                }
+            }
             Err(error) => Err(error),
         };
         self.master.metrics.rpc(method.name, started.elapsed(), outcome.is_ok());
@@ -94,6 +99,11 @@ impl FrameService for Frames {
             }
         }
     }
+}
+
+/// What every master answers, whatever it is at the moment.
+fn answered_by_all(method: method::Method) -> bool {
+    [method::HEARTBEAT, method::CLUSTER, method::DIGEST].contains(&method)
 }
 
 /// On whose behalf a request is made.
