@@ -364,11 +364,12 @@ fn readers(
     metrics: &ClientMetrics,
     tasks: &Tasks,
 ) -> Arc<Readers> {
-    let fetcher = Fetcher::new(inodes.clone(), router.clone(), channels.clone(), metrics.clone(), config);
+    let (router, channels, files) = (router.clone(), channels.clone(), files.clone());
+    let fetcher = Fetcher::new(inodes.clone(), router, channels, files.clone(), metrics.clone(), config);
     let chunks = config.read_ahead_total.div_ceil(Readers::CHUNK);
     Arc::new(Readers {
         fetcher: Arc::new(fetcher),
-        files: files.clone(),
+        files,
         metrics: metrics.clone(),
         tasks: tasks.clone(),
         read_ahead: config.read_ahead,

@@ -184,6 +184,7 @@ impl Peers {
             sequential: false,
             cached_only: true,
             generation: wanted.generation,
+            in_file: false,
         };
         let mut payloads = channel.read(method::READ_CONTENT, &request).await?;
         let first = payloads.next().await?.ok_or_else(|| away(peer))?;

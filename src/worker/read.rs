@@ -56,6 +56,8 @@ pub(crate) struct Range {
     /// The generation is this one at least; 0 when the reader does not know.
     pub(crate) generation: u64,
     pub(crate) sources: Sources,
+    /// The reader would rather have a file than memory, even if it has to wait until the file is written.
+    pub(crate) in_file: bool,
 }
 
 /// The next bytes.
@@ -73,7 +75,8 @@ pub(crate) enum Piece {
 }
 
 impl Piece {
-    fn len(&self) -> u64 {
+    /// Bytes in it.
+    pub(crate) fn len(&self) -> u64 {
         match self {
             Piece::Memory(bytes) => bytes.len() as u64,
             Piece::File { length, .. } => *length,
@@ -259,6 +262,13 @@ impl Reader {
                 Ok(Step::Again)
             }
             Fetched::Page(pieces) => {
+                if self.range.in_file {
+                    self.node.fill.written(&self.version, block, page).await;
+                    if let Some(piece) = self.read_cache().await? {
+                        self.node.metrics.read_ufs.inc_by(piece.len());
+                        return Ok(Step::Give(piece));
+                    }
+                }
                 self.take_from(&pieces, within_block % PAGE);
                 Ok(Step::Again)
             }
@@ -307,6 +317,7 @@ impl Reader {
             sequential: self.range.sequential,
             cached_only: true,
             generation: version.generation,
+            in_file: false,
         };
         let me = self.node.store.worker();
         let mut trouble = None;

@@ -13,10 +13,11 @@ use goosefs_core::id::ContentId;
 use goosefs_core::proto::internal::{
     CloseLeaseRequest, HelloRequest, HelloResponse, OpenContainerRequest, OpenContainerResponse,
 };
-use goosefs_core::rpc::fds::{FdService, FdSession};
+use goosefs_core::rpc::fds::{FdService, FdSession, FileId};
 use goosefs_core::{Code, Error, Result};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -62,6 +63,9 @@ impl FdSession for Session {
         let content = ContentId::from_raw(request.content).ok_or_else(|| {
             Error::new(Code::InvalidArgument, format!("{} is not a content id", request.content))
         })?;
+        if request.inode != 0 {
+            return self.open_partial(content, &request).await;
+        }
         let absent = || Error::new(Code::NotFound, format!("content {content} is not wholly cached here"));
         if self.node.store.content(content).is_none() {
             return Err(absent());
@@ -96,6 +100,22 @@ impl FdSession for Session {
 }
 
 impl Session {
+    /// A container that is being filled. What may be read of it is said elsewhere, so nothing is kept in place for it.
+    async fn open_partial(
+        &self,
+        content: ContentId,
+        request: &OpenContainerRequest,
+    ) -> Result<(OpenContainerResponse, OwnedFd)> {
+        let wanted = FileId { device: request.device, inode: request.inode };
+        let store = self.node.store.clone();
+        let is_it = move |file: &File| FileId::of(file).is_ok_and(|found| found == wanted);
+        let found = blocking(move || Ok(store.open_container(content, is_it))).await?;
+        let file = found.ok_or_else(|| {
+            Error::new(Code::NotFound, format!("content {content} has no container {} here", wanted.inode))
+        })?;
+        Ok((OpenContainerResponse::default(), file.into()))
+    }
+
     fn verify_later(&self, content: ContentId) {
         if !self.verifying.lock().insert(content) {
             return;

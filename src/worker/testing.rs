@@ -389,8 +389,15 @@ pub(crate) async fn read_as(
     sequential: bool,
     cached_only: bool,
 ) -> Result<Vec<u8>> {
-    let request =
-        ReadContentRequest { content: content.0, offset, length, sequential, cached_only, generation: 0 };
+    let request = ReadContentRequest {
+        content: content.0,
+        offset,
+        length,
+        sequential,
+        cached_only,
+        generation: 0,
+        in_file: false,
+    };
     let mut payloads = channel.read(method::READ_CONTENT, &request).await?;
     let mut out = Vec::new();
     while let Some(payload) = payloads.next().await? {

@@ -423,6 +423,7 @@ async fn a_reader_that_names_its_generation_costs_the_masters_nothing_until_the_
         sequential: false,
         cached_only: false,
         generation: 1,
+        in_file: false,
     };
     let read = async |request: &ReadContentRequest| {
         let mut payloads = channel.read(method::READ_CONTENT, request).await?;

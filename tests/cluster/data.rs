@@ -3,8 +3,16 @@
 use super::{path, read, write};
 use goosefs_core::Code;
 use goosefs_core::id::ContentId;
+use goosefs_core::metrics::Metrics;
 use goosefs_core::proto::internal::{Persistence, WriteType};
 use goosefs_harness::{InProcess, Options, pattern, wait_until};
+
+/// Bytes that a client took from the local workers' files.
+fn read_from_files(metrics: &Metrics) -> u64 {
+    let text = metrics.text();
+    let value = text.lines().find_map(|line| line.strip_prefix("goosefs_client_read_local_bytes_total "));
+    value.unwrap().parse().unwrap()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_write_type_reads_back_and_through_types_reach_the_storage() {
@@ -47,6 +55,47 @@ async fn a_file_of_the_storage_is_cached_and_then_read_from_its_descriptor() {
     // From now on the storage is not needed.
     std::fs::remove_file(cluster.ufs().join("big")).unwrap();
     assert!(read(&client, "/big").await.unwrap() == bytes);
+    client.shutdown(goosefs_harness::LONG).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cold_read_beside_the_worker_takes_its_bytes_from_the_file_that_is_being_filled() {
+    let cluster = InProcess::start(Options::default()).await.unwrap();
+    let bytes = pattern(6, (30 << 20) + 4321);
+    std::fs::write(cluster.ufs().join("cold"), &bytes).unwrap();
+    let metrics = Metrics::new();
+    let client = cluster.client_counting(&metrics, |_| {});
+    assert!(read(&client, "/cold").await.unwrap() == bytes);
+    let from_file = read_from_files(&metrics);
+    assert!(from_file >= 25 << 20, "{from_file} bytes came from the file");
+    client.shutdown(goosefs_harness::LONG).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_beside_a_worker_whose_cache_is_far_too_small_get_right_bytes() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let options = Options { workers: 1, quota: 12 << 20, ..Options::default() };
+    let cluster = InProcess::start(options).await.unwrap();
+    let files: Vec<Vec<u8>> = (0..3).map(|number| pattern(seed ^ number, 10 << 20)).collect();
+    for (number, bytes) in files.iter().enumerate() {
+        std::fs::write(cluster.ufs().join(format!("f{number}")), bytes).unwrap();
+    }
+    let metrics = Metrics::new();
+    let client = cluster.client_counting(&metrics, |_| {});
+    let files = &files;
+    let reads = (0..9).map(|number| {
+        let client = client.clone();
+        async move {
+            for file in [number % 3, (number + 1) % 3, (number + 2) % 3] {
+                assert!(read(&client, &format!("/f{file}")).await.unwrap() == files[file], "file {file}");
+            }
+        }
+    });
+    futures::future::join_all(reads).await;
+    assert!(read_from_files(&metrics) > 0, "some of it came from files");
     client.shutdown(goosefs_harness::LONG).await;
     cluster.shutdown().await;
 }

@@ -120,10 +120,16 @@ impl InProcess {
     /// A client of this cluster, with the defaults but for what `tune` changes.
     #[must_use]
     pub fn client(&self, tune: impl FnOnce(&mut Config)) -> Client {
+        self.client_counting(&Metrics::new(), tune)
+    }
+
+    /// As [`InProcess::client`], counting into `metrics`.
+    #[must_use]
+    pub fn client_counting(&self, metrics: &Metrics, tune: impl FnOnce(&mut Config)) -> Client {
         let mut config = Config::new(self.rpc_addresses());
         config.caller = goosefs_core::proto::internal::Caller { user: "root".into(), group: "root".into() };
         tune(&mut config);
-        Client::new(config, &Metrics::new())
+        Client::new(config, metrics)
     }
 
     /// `host:port` of every master.

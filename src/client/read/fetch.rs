@@ -9,6 +9,8 @@ use crate::config::Config;
 use crate::meta::Inodes;
 use crate::metrics::ClientMetrics;
 use crate::read::channels::Channels;
+use crate::read::in_file::{self, Container};
+use crate::read::local::LocalFiles;
 use crate::route::{Router, Worker};
 use bytes::{Bytes, BytesMut};
 use goosefs_core::id::{BlockId, ContentId, WorkerId};
@@ -35,6 +37,7 @@ pub(crate) struct Pinned {
     pub(crate) generation: u64,
     persisted: bool,
     holders: Mutex<Option<(Instant, Holders)>>,
+    container: Container,
 }
 
 type Holders = Arc<BTreeMap<BlockId, Vec<WorkerId>>>;
@@ -47,6 +50,7 @@ impl Pinned {
             generation: attr.generation,
             persisted: attr.persistence() == Persistence::Persisted,
             holders: Mutex::default(),
+            container: Container::default(),
         }
     }
 }
@@ -57,6 +61,7 @@ pub(crate) struct Fetcher {
     inodes: Inodes,
     router: Router,
     channels: Arc<Channels>,
+    files: Arc<LocalFiles>,
     metrics: ClientMetrics,
     timeout: Duration,
     patience: Duration,
@@ -67,6 +72,7 @@ impl Fetcher {
         inodes: Inodes,
         router: Router,
         channels: Arc<Channels>,
+        files: Arc<LocalFiles>,
         metrics: ClientMetrics,
         config: &Config,
     ) -> Fetcher {
@@ -74,6 +80,7 @@ impl Fetcher {
             inodes,
             router,
             channels,
+            files,
             metrics,
             timeout: config.worker_timeout,
             patience: config.worker_patience,
@@ -151,19 +158,42 @@ impl Fetcher {
     /// Appends to `got` what one worker sends of the rest of the range.
     async fn read_from(&self, worker: &Worker, pinned: &Pinned, range: &Range, got: &mut Got) -> Result<()> {
         let channel = self.channels.to(worker).await?;
-        let request = ReadContentRequest {
+        let mut request = ReadContentRequest {
             content: pinned.content.0,
             offset: range.offset + got.length,
             length: range.length - got.length,
             sequential: range.sequential,
             cached_only: false,
             generation: pinned.generation,
+            in_file: false,
         };
+        if request.length >= in_file::WORTH_IT
+            && let Some(descriptors) = self.files.connection(worker.id)
+        {
+            request.in_file = true;
+            let limits = (self.timeout, &self.metrics);
+            match Box::pin(in_file::read(&channel, &pinned.container, &descriptors, &request, limits)).await {
+                Ok(bytes) => {
+                    got.push(bytes, range.length)?;
+                    return self.whole(worker, pinned, range, got);
+                }
+                Err(error) if matches!(error.code, Code::NotFound | Code::Io) => {
+                    tracing::debug!(content = %pinned.content, %error, "a local worker has to send what it has");
+                    request.in_file = false;
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let mut payloads = self.within(worker, channel.read(method::READ_CONTENT, &request)).await?;
         while let Some(payload) = self.within(worker, payloads.next()).await? {
             self.metrics.read_streamed.inc_by(payload.len() as u64);
             got.push(payload, range.length)?;
         }
+        self.whole(worker, pinned, range, got)
+    }
+
+    /// Checks that a worker has sent all of the range.
+    fn whole(&self, worker: &Worker, pinned: &Pinned, range: &Range, got: &Got) -> Result<()> {
         if got.length < range.length {
             return Err(Error::new(
                 Code::Corrupt,

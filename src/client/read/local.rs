@@ -276,6 +276,12 @@ impl LocalFiles {
         self.connections.lock().values().filter(|connection| !connection.is_closed()).cloned().collect()
     }
 
+    /// The connection to `worker`, if it is on this machine.
+    pub(crate) fn connection(&self, worker: WorkerId) -> Option<FdClient> {
+        let connections = self.connections.lock();
+        connections.values().find(|found| found.hello().worker == worker.0 && !found.is_closed()).cloned()
+    }
+
     /// Connects to the sockets that are there and not connected to yet.
     pub(crate) async fn search(&self) {
         let mut searched = self.searched.lock().await;

@@ -9,7 +9,7 @@ use super::index::{Claim, Content, Input, PageView, Refusal};
 use super::pages::{PAGE, page_count, page_len};
 use super::store::{Counts, Store};
 use crate::checksum::{crc32c, crc32c_append};
-use crate::id::BlockId;
+use crate::id::{BlockId, ContentId};
 use crate::{Code, Error, Result};
 use bytes::Bytes;
 use std::fs::File;
@@ -68,6 +68,17 @@ impl Store {
             return None;
         }
         Some(Pin { store: self.clone(), block, claim, file: Arc::new(file) })
+    }
+
+    /// The container of `content` that `is_it` accepts, open for reading. Its bytes are the content's only where and as
+    /// long as a [`Pin`] says so. Blocks.
+    #[must_use]
+    pub fn open_container(&self, content: ContentId, is_it: impl Fn(&File) -> bool) -> Option<File> {
+        let container = content.container();
+        let dirs = self.inner.index.lock().dirs_of(container);
+        dirs.into_iter()
+            .filter_map(|dir| container::open_read_only(&self.dir(dir).path, container).ok())
+            .find(is_it)
     }
 
     /// Which of `pages` of a block of `generation` are not here.
@@ -237,15 +248,16 @@ impl Drop for BlockSlot {
 }
 
 impl PageSlot {
-    /// Writes the page and enters it into the index. `pieces` are its bytes in order. Blocks.
-    pub fn fill(self, pieces: &[Bytes]) -> Result<()> {
+    /// Writes the page and enters it into the index. `pieces` are its bytes in order and `crc` is their crc32c, taken
+    /// when they came in: it is cheap while they are in the processor's cache. Blocks.
+    pub fn fill(self, pieces: &[Bytes], crc: u32) -> Result<()> {
         let BlockSlot { store, block, claim, file } = &*self.slot;
         let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         if length != page_len(claim.length, self.page) {
             let message = format!("page {} of block {block} cannot have {length} bytes", self.page);
             return Err(Error::new(Code::Internal, message));
         }
-        let crc = pieces.iter().fold(0, |crc, piece| crc32c_append(crc, piece));
+        debug_assert_eq!(crc, pieces.iter().fold(0, |crc, piece| crc32c_append(crc, piece)));
         let start = claim.start + u64::from(self.page) * PAGE;
         if let Err(cause) = container::write_pieces(file, start, pieces) {
             let error = Error::io(format_args!("write page {} of block {block}", self.page), cause);

@@ -17,18 +17,40 @@ use crate::proto::internal::{
     CloseLeaseRequest, HelloRequest, HelloResponse, OpenContainerRequest, OpenContainerResponse,
 };
 use async_trait::async_trait;
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 
 pub use client::FdClient;
 pub use server::serve;
 
+/// Which file a descriptor is of. No other file has the same while a descriptor of this one is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileId {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+impl FileId {
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// As fstat(2).
+    pub fn of(file: &File) -> std::io::Result<FileId> {
+        let metadata = file.metadata()?;
+        Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
 /// One connection's side of the service; dropped when the connection closes.
 #[async_trait]
 pub trait FdSession: Send + 'static {
-    /// The descriptor of a whole cached content.
+    /// The descriptor of a whole cached content, or of the container that the request names.
     ///
     /// # Errors
-    /// `NotFound` when it is not wholly here or not trusted.
+    /// `NotFound` when it is not wholly here or not trusted; when there is no such container.
     async fn open(&mut self, request: OpenContainerRequest) -> Result<(OpenContainerResponse, OwnedFd)>;
 
     /// Gives leases back.

@@ -166,13 +166,23 @@ impl Fill {
             }
         }
         for (key, _) in &missing {
-            let flight = self.inner.table.lock().flights.get(key).cloned();
-            if let Some(mut flight) = flight {
-                // It changes no more; its sender goes when the page is on the disk.
-                while flight.changed().await.is_ok() {}
-            }
+            self.landed(*key).await;
         }
         if missing.is_empty() || self.missing(version, &range).is_empty() { Ok(bytes) } else { no_room() }
+    }
+
+    /// Waits until a page that [`Fill::page`] gave is in the block store, or found no room there.
+    pub(crate) async fn written(&self, version: &Version, block: u64, page: u32) {
+        let block = version.content.block(block);
+        self.landed(PageKey { block, page, generation: version.generation }).await;
+    }
+
+    async fn landed(&self, key: PageKey) {
+        let flight = self.inner.table.lock().flights.get(&key).cloned();
+        if let Some(mut flight) = flight {
+            // It changes no more; its sender goes when the page is on the disk.
+            while flight.changed().await.is_ok() {}
+        }
     }
 
     /// Pages of a range that are not in the store, with their bytes.

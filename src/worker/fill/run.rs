@@ -8,6 +8,7 @@ use crate::versions::Version;
 use bytes::Bytes;
 use futures::StreamExt;
 use goosefs_core::block::{BlockSlot, PAGE};
+use goosefs_core::checksum::crc32c_append;
 use goosefs_core::{Code, Error, Result};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -117,11 +118,11 @@ impl Work {
                 within(patience, mount.ufs.read(&version.ufs_path, start..end, expected)).await?
             }
         };
-        let mut page = PageBuilder::default();
+        let mut pages = PageBuilder::default();
         while let Some((next, _)) = self.landings.front() {
             let wanted = (block_len - u64::from(next.page) * PAGE).min(PAGE);
-            if let Some(pieces) = page.take(wanted) {
-                if !self.landed(slot, pieces).await {
+            if let Some(page) = pages.take(wanted) {
+                if !self.landed(slot, page).await {
                     break;
                 }
                 continue;
@@ -139,14 +140,15 @@ impl Work {
             let source =
                 if from_peer { &self.inner.metrics.fill_peer_bytes } else { &self.inner.metrics.fill_bytes };
             source.inc_by(piece.len() as u64);
-            page.push(piece);
+            pages.push(piece);
         }
         Ok(())
     }
 
     /// A page is complete: gives it to whoever waits and begins to write it. `false` when the disk takes no more: what
     /// is left is to be read past the cache then.
-    async fn landed(&mut self, slot: &Arc<BlockSlot>, pieces: Pieces) -> bool {
+    async fn landed(&mut self, slot: &Arc<BlockSlot>, page: FullPage) -> bool {
+        let FullPage { pieces, crc } = page;
         let room = self.written().await;
         let Some((key, landed)) = self.landings.pop_front() else { return false };
         landed.send_replace(Some(Ok(Fetched::Page(pieces.clone()))));
@@ -157,7 +159,7 @@ impl Work {
         }
         let slot = slot.clone();
         let write = move || match slot.reserve(key.page) {
-            Some(room) => room.fill(&pieces).map(|()| true),
+            Some(room) => room.fill(&pieces, crc).map(|()| true),
             None => Ok(false),
         };
         self.writing = Some(Writing { key, _landed: landed, task: tokio::task::spawn_blocking(write) });
@@ -209,35 +211,44 @@ impl Drop for Work {
     }
 }
 
+/// All bytes of a page.
+struct FullPage {
+    pieces: Pieces,
+    crc: u32,
+}
+
 /// Bytes on their way to becoming pages.
 #[derive(Default)]
 struct PageBuilder {
     pieces: Vec<Bytes>,
     bytes: u64,
+    /// Of these pieces.
+    crc: u32,
+    /// Not yet looked at.
+    next: Option<Bytes>,
 }
 
 impl PageBuilder {
     fn push(&mut self, piece: Bytes) {
-        self.bytes += piece.len() as u64;
-        self.pieces.push(piece);
+        debug_assert!(self.next.is_none(), "pages are taken until none is full");
+        self.next = Some(piece);
     }
 
     /// The next page of `wanted` bytes, once they are there.
-    fn take(&mut self, wanted: u64) -> Option<Pieces> {
+    fn take(&mut self, wanted: u64) -> Option<FullPage> {
+        if let Some(mut piece) = self.next.take() {
+            let missing = (wanted - self.bytes).min(piece.len() as u64) as usize;
+            let rest = piece.split_off(missing);
+            self.crc = crc32c_append(self.crc, &piece);
+            self.bytes += piece.len() as u64;
+            self.pieces.push(piece);
+            self.next = (!rest.is_empty()).then_some(rest);
+        }
         if self.bytes < wanted {
             return None;
         }
-        let mut rest = std::mem::take(&mut self.pieces);
-        let surplus = self.bytes - wanted;
-        if surplus > 0
-            && let Some(last) = rest.last_mut()
-        {
-            // One piece is pushed at a time, so what is too much lies in the last one.
-            let split = last.len() - surplus as usize;
-            self.pieces.push(last.split_off(split));
-        }
-        self.bytes = surplus;
-        Some(rest.into())
+        self.bytes = 0;
+        Some(FullPage { pieces: std::mem::take(&mut self.pieces).into(), crc: std::mem::take(&mut self.crc) })
     }
 }
 
@@ -269,17 +280,19 @@ pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use goosefs_core::checksum::crc32c;
 
     #[test]
     fn pages_are_cut_from_whatever_pieces_come() {
         let mut builder = PageBuilder::default();
         builder.push(Bytes::from_static(b"abc"));
-        assert_eq!(builder.take(4), None);
+        assert!(builder.take(4).is_none());
         builder.push(Bytes::from_static(b"defghijkl"));
-        let cut = |pieces: Option<Pieces>| pieces.map(|pieces| pieces.concat());
-        assert_eq!(cut(builder.take(4)), Some(b"abcd".to_vec()));
-        assert_eq!(cut(builder.take(4)), Some(b"efgh".to_vec()));
-        assert_eq!(cut(builder.take(4)), Some(b"ijkl".to_vec()));
-        assert_eq!(cut(builder.take(1)), None);
+        for expected in [b"abcd", b"efgh", b"ijkl"] {
+            let page = builder.take(4).expect("a page is there");
+            assert_eq!(page.pieces.concat(), expected);
+            assert_eq!(page.crc, crc32c(expected), "checked as a whole, however it came");
+        }
+        assert!(builder.take(1).is_none());
     }
 }

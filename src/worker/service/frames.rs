@@ -10,16 +10,21 @@ use async_trait::async_trait;
 use goosefs_core::id::ContentId;
 use goosefs_core::proto::internal::{
     CachedRequest, CachedResponse, DropContentsRequest, DropContentsResponse, FillContentRequest,
-    FillContentResponse, HelloRequest, HelloResponse, ReadContentRequest, WriteContentRequest,
+    FillContentResponse, HelloRequest, HelloResponse, InFile, ReadContentRequest, WriteContentRequest,
     WriteContentResponse,
 };
 use goosefs_core::proto::method;
+use goosefs_core::rpc::fds::FileId;
 use goosefs_core::rpc::frame::{Call, FrameService, Incoming, Peer};
 use goosefs_core::{Code, Error, Result};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Payloads of cached files are at most so long, so that a slow reader keeps no file pinned for long.
 const FILE_PIECE: u64 = 4 << 20;
+
+/// A reader on this machine has so long to take what was named to it: the blocks cannot be evicted meanwhile.
+const READER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The framed service of one worker.
 pub(crate) struct Frames {
@@ -40,6 +45,7 @@ impl Frames {
             sequential: request.sequential,
             generation: request.generation,
             sources: if request.cached_only { Sources::Cache } else { Sources::All },
+            in_file: request.in_file,
         };
         let mut reader = Reader::open(self.node.clone(), range).await?;
         if request.cached_only && request.generation != 0 && reader.version().generation != request.generation
@@ -47,9 +53,19 @@ impl Frames {
             let message = format!("content {} is cached here in another generation", range.content);
             return Err(Error::new(Code::NotFound, message));
         }
+        let mut named = Vec::new();
+        let mut left = request.length;
         while let Some(piece) = reader.next().await? {
+            left = left.saturating_sub(piece.len());
             match piece {
                 Piece::Memory(bytes) => call.send(bytes).await?,
+                Piece::File { pin, offset, length } if request.in_file => {
+                    let file = FileId::of(pin.file())
+                        .map_err(|cause| Error::io("ask which file is cached", cause))?;
+                    let FileId { device, inode } = file;
+                    call.send_message(&InFile { offset, length, device, inode }).await?;
+                    named.push(pin);
+                }
                 Piece::File { pin, mut offset, mut length } => {
                     while length > 0 {
                         let part = length.min(FILE_PIECE);
@@ -60,6 +76,13 @@ impl Frames {
                     }
                 }
             }
+        }
+        if !named.is_empty() {
+            if left > 0 {
+                // The file ends before the range: nothing more will be named.
+                call.send_message(&InFile::default()).await?;
+            }
+            taken(call).await?;
         }
         Ok(())
     }
@@ -177,6 +200,16 @@ impl FrameService for Frames {
             }
         }
     }
+}
+
+/// Waits until a reader on this machine has what was named to it; then the stream may end well, while the pins live.
+async fn taken(call: &mut Call) -> Result<()> {
+    let late = |_| Error::new(Code::DeadlineExceeded, "the reader does not take what was named to it");
+    let finished = async {
+        while call.receive().await?.is_some() {}
+        Ok(())
+    };
+    tokio::time::timeout(READER_PATIENCE, finished).await.map_err(late)?
 }
 
 /// Who we are, unless the peer belongs to another cluster.

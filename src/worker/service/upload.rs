@@ -27,6 +27,7 @@ pub(super) async fn upload(node: &Arc<Node>, request: UploadContentRequest) -> R
         sequential: true,
         generation: request.generation,
         sources: Sources::Workers,
+        in_file: false,
     };
     let mut reader = Reader::open(node.clone(), range).await?;
     if reader.version().generation != request.generation {

@@ -8,6 +8,7 @@ mod opening;
 use super::index::Content;
 use super::{DirSpec, PAGE, PageRead, Store, StoreConfig, TierSpec};
 use crate::Result;
+use crate::checksum::crc32c;
 use crate::clock::ManualClock;
 use crate::id::{ContainerId, MountId};
 use bytes::Bytes;
@@ -62,7 +63,9 @@ fn page_text(content: &Content, index: u64, page: u32) -> Vec<u8> {
 fn fill(store: &Store, content: &Content, index: u64, page: u32) -> bool {
     let Some(slot) = store.slot(content, index) else { return false };
     let Some(room) = slot.reserve(page) else { return false };
-    room.fill(&[Bytes::from(page_text(content, index, page))]).is_ok()
+    let text = page_text(content, index, page);
+    let crc = crc32c(text.as_ref());
+    room.fill(&[Bytes::from(text)], crc).is_ok()
 }
 
 fn fill_whole(store: &Store, content: &Content) -> bool {

@@ -1,5 +1,6 @@
 //! The client's side.
 
+use super::FileId;
 use super::wire::{Receiver, decode_error, frame, send};
 use crate::error::{Code, Error, Result};
 use crate::id::ContentId;
@@ -113,6 +114,22 @@ impl FdClient {
         content: ContentId,
         generation: u64,
     ) -> Result<(OpenContainerResponse, OwnedFd)> {
+        self.ask(OpenContainerRequest { content: content.0, generation, ..OpenContainerRequest::default() })
+            .await
+    }
+
+    /// Asks for the descriptor of a container of `content` that may not be whole yet, without a lease: what may be read
+    /// of it is said by `ReadContent` streams with `in_file`, which name `file`.
+    ///
+    /// # Errors
+    /// As [`FdClient::open`]; `NotFound` when there is no such file.
+    pub async fn open_partial(&self, content: ContentId, file: FileId) -> Result<OwnedFd> {
+        let FileId { device, inode } = file;
+        let request = OpenContainerRequest { content: content.0, generation: 0, inode, device };
+        self.ask(request).await.map(|(_, descriptor)| descriptor)
+    }
+
+    async fn ask(&self, request: OpenContainerRequest) -> Result<Opened> {
         let (sender, answer) = oneshot::channel();
         let number = {
             let mut waiting = self.shared.waiting.lock();
@@ -130,12 +147,13 @@ impl FdClient {
             flags: LAST,
             ..Header::new(Kind::Request, number)
         };
-        self.shared.send(frame(header, &OpenContainerRequest { content: content.0, generation })?);
+        self.shared.send(frame(header, &request)?);
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(_)) => Err(self.shared.lost()),
             Err(_) => {
-                let text = format!("{} did not hand out content {content} in time", self.shared.name);
+                let text =
+                    format!("{} did not hand out content {} in time", self.shared.name, request.content);
                 Err(Error::new(Code::DeadlineExceeded, text))
             }
         }
@@ -208,7 +226,9 @@ impl Shared {
                 Some(waiting) => waiting.send(outcome).err(),
                 None => Some(outcome),
             };
-            if let Some(Ok((response, _))) = unwanted {
+            if let Some(Ok((response, _))) = unwanted
+                && response.lease != 0
+            {
                 self.give_back(vec![response.lease]);
             }
         }

@@ -3,6 +3,7 @@
 use super::link::{CloseOnDrop, KeepAlive, Link, Slot, error_of_wire};
 use super::reader::{Frame, Reader};
 use super::serve::check_cluster;
+use super::server::Incoming;
 use super::socket::Socket;
 use super::stream::{Item, Stream};
 use super::wire::{self, Header, Kind, LAST, MAGIC, MAX_HELLO, MAX_MESSAGE};
@@ -404,6 +405,23 @@ impl Duplex {
         match item {
             Item::Message(bytes) => decode(self.method, bytes).map(Some),
             Item::Payload(_) => Err(unexpected(self.method, "a payload", "messages")),
+        }
+    }
+
+    /// The peer's next message or payload; `None` when it ended the stream well.
+    ///
+    /// # Errors
+    /// The peer's error, or `Unavailable`.
+    pub async fn next(&mut self) -> Result<Option<Incoming>> {
+        loop {
+            let Some((item, grant)) = self.stream.next().await? else { return Ok(None) };
+            self.open.handle.link.grant(self.open.number, grant);
+            match item {
+                Item::Payload(bytes) => return Ok(Some(Incoming::Payload(bytes))),
+                // The message of an End frame says nothing here.
+                Item::Message(bytes) if bytes.is_empty() => {}
+                Item::Message(bytes) => return Ok(Some(Incoming::Message(bytes))),
+            }
         }
     }
 

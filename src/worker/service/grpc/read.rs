@@ -71,6 +71,7 @@ async fn open(node: &Arc<Node>, request: &wire::ReadRequest) -> Result<(Reader, 
         sequential: !request.position_short.unwrap_or_default(),
         generation: 0,
         sources: Sources::All,
+        in_file: false,
     };
     let reader = Reader::open(node.clone(), range).await.map_err(|error| in_block_words(error, block))?;
     let chunk = request.chunk_size.filter(|chunk| *chunk > 0).map_or(CHUNK, i64::unsigned_abs);
