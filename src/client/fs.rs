@@ -20,7 +20,7 @@ use goosefs_core::proto::internal::{
     WorkersResponse,
 };
 use goosefs_core::proto::method::{self, Method};
-use goosefs_core::rpc::masters::{Masters, MastersConfig};
+use goosefs_core::rpc::masters::{Masters, MastersConfig, Search};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
 use prost::Message;
@@ -346,6 +346,12 @@ impl Client {
             }
         }
         Ok(found)
+    }
+
+    /// The search for the leading master that calls wait for, if one is under way.
+    #[must_use]
+    pub fn searching(&self) -> Option<Search> {
+        self.inner.masters.searching()
     }
 
     /// Ends the tasks in the background; calls after it fail. Returns the names of tasks that had to be cut off.

@@ -5,8 +5,13 @@ use super::{out, settings};
 use goosefs_client::{Client, Config};
 use goosefs_core::Result;
 use goosefs_core::metrics::Metrics;
+use goosefs_core::rpc::masters::Search;
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// A command that waits so long for a leading master says so.
+const WAITING: Duration = Duration::from_secs(2);
 
 /// Runs a command against the cluster that the properties name. Its error goes to standard output in one line, and so
 /// does a property that cannot be used: scripts of GooseFS users look there.
@@ -17,6 +22,7 @@ pub(super) fn run(define: Vec<String>, command: impl AsyncFnOnce(&Client) -> any
         runtime.block_on(async {
             let outcome = tokio::select! {
                 outcome = command(&client) => outcome,
+                never = tell_of_waiting(&client) => match never {},
                 interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and_then(|()| {
                     anyhow::bail!("interrupted")
                 }),
@@ -30,6 +36,25 @@ pub(super) fn run(define: Vec<String>, command: impl AsyncFnOnce(&Client) -> any
         Err(error) => {
             out::line(&told(&error));
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says once on standard error what a command waits for, when no master leads: it may be the wrong address.
+async fn tell_of_waiting(client: &Client) -> Infallible {
+    loop {
+        tokio::time::sleep(WAITING / 4).await;
+        let long = |search: &Search| search.since.elapsed() >= WAITING;
+        if let Some(search) = client.searching().filter(long) {
+            let config = client.config();
+            eprintln!(
+                "waiting for a leading master among {} ({}); gives up after {} s \
+                 (goosefs.user.rpc.retry.max.duration)",
+                config.masters.join(", "),
+                search.last.message,
+                config.deadline.as_secs(),
+            );
+            return std::future::pending().await;
         }
     }
 }

@@ -150,3 +150,20 @@ fn paths_and_uris_that_cannot_be_are_named() {
     assert_eq!(fs(&["ls", "/"]).stdout, "");
     cluster.finish().unwrap();
 }
+
+#[test]
+fn a_command_that_no_master_answers_says_early_what_it_waits_for_and_at_the_end_what_it_tried() {
+    let (_home, binary) = alone();
+    // Bound and never served: whoever connects is kept waiting.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let masters = format!("-Dgoosefs.master.rpc.addresses={address}");
+    let said = run(&binary, &["fs", &masters, "-Dgoosefs.user.rpc.retry.max.duration=4s", "ls", "/"]);
+    let waiting = said.stderr.trim_end().to_owned();
+    complains(
+        &Said { stderr: String::new(), ..said },
+        &["no leading master among", &address.to_string(), "are the masters running"],
+    );
+    assert!(waiting.starts_with(&format!("waiting for a leading master among {address} (")), "{waiting}");
+    assert!(waiting.ends_with("gives up after 4 s (goosefs.user.rpc.retry.max.duration)"), "{waiting}");
+}

@@ -76,10 +76,20 @@ struct Inner {
     dials: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
+/// A search for the leader that goes on.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// When it began.
+    pub since: Instant,
+    /// Why it has not found one yet.
+    pub last: Error,
+}
+
 #[derive(Debug, Default)]
 struct State {
     channels: HashMap<String, Channel>,
     leader: Option<Leader>,
+    searching: Option<Search>,
     /// Raised whenever a leader is found.
     generation: u64,
     cluster: Option<ClusterMark>,
@@ -195,6 +205,12 @@ impl Masters {
         &self.inner.config.addresses
     }
 
+    /// The search for the leader that is under way, if one is: what somebody who waits may be told.
+    #[must_use]
+    pub fn searching(&self) -> Option<Search> {
+        self.inner.state.lock().searching.clone()
+    }
+
     /// The cluster that was met.
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterMark> {
@@ -258,7 +274,10 @@ impl Masters {
             answers.push(self.probe_after(Duration::ZERO, FIRST_PAUSE, address.clone()));
         }
         let mut last = Error::new(Code::Unavailable, "none answered yet");
+        let since = Instant::now();
+        let _over = SearchIsOver(&self.inner);
         loop {
+            self.inner.state.lock().searching = Some(Search { since, last: last.clone() });
             let answer = tokio::time::timeout_at(until, answers.next()).await;
             let Ok(Some((address, mut pause, answer))) = answer else {
                 return Err(self.given_up("looking for the leader", &last));
@@ -395,6 +414,15 @@ impl Inner {
         if state.leader.as_ref().is_some_and(|known| known.generation == old.generation) {
             state.leader = None;
         }
+    }
+}
+
+/// Ends what [`Masters::searching`] tells, however the search ends.
+struct SearchIsOver<'a>(&'a Inner);
+
+impl Drop for SearchIsOver<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().searching = None;
     }
 }
 

@@ -13,7 +13,6 @@ pub(crate) use upload::Uploads;
 use crate::journal::{Journal, Op};
 use crate::metrics::MasterMetrics;
 use crate::mounts::{Connectors, of_storage};
-use crate::namespace::to_wire;
 use goosefs_core::id::IntentId;
 use goosefs_core::proto::internal::{Caller, Fingerprint};
 use goosefs_core::proto::journal::{FinishIntent, Intent, entry::Command};
@@ -118,7 +117,7 @@ impl Effects {
         };
         let (persisted, error) = match outcome {
             Ok(persisted) => (persisted, None),
-            Err(error) => (None, Some(to_wire(&error))),
+            Err(error) => (None, Some(error.to_wire())),
         };
         let finish = FinishIntent { intent: intent.id, error, persisted };
         self.log_end(finish).await;

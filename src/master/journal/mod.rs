@@ -14,7 +14,7 @@ mod state;
 pub(crate) use state::State;
 
 use crate::metrics::MasterMetrics;
-use crate::namespace::{Namespace, from_wire};
+use crate::namespace::Namespace;
 use bytes::Bytes;
 use goosefs_core::clock::Clock;
 use goosefs_core::id::IntentId;
@@ -171,7 +171,7 @@ impl Journal {
 
 fn answer(applied: Applied) -> Result<Applied> {
     match &applied.error {
-        Some(error) => Err(from_wire(error)),
+        Some(error) => Err(Error::from_wire(error.clone())),
         None => Ok(applied),
     }
 }

@@ -152,7 +152,7 @@ fn apply_one(namespace: &mut Namespace, index: u64, bytes: &Bytes) -> (Option<In
             // Every master reads the same bytes, so every master answers the same.
             tracing::error!(index, %cause, "log entry cannot be decoded; it is skipped");
             let error = Error::new(Code::Corrupt, format!("log entry {index} cannot be decoded"));
-            let applied = Applied { error: Some(crate::namespace::to_wire(&error)), ..Default::default() };
+            let applied = Applied { error: Some(error.to_wire()), ..Default::default() };
             (None, Outcome { applied, changes: Vec::new() })
         }
     }

@@ -6,7 +6,6 @@
 
 use super::Namespace;
 use super::name::Name;
-use super::outcome::{from_wire, to_wire};
 use super::step::{Step, not_found};
 use goosefs_core::error::{Code, Error, Result};
 use goosefs_core::id::{InodeId, IntentId};
@@ -90,13 +89,13 @@ impl Namespace {
         let result = match &command.error {
             Some(error) => {
                 self.roll_back(step, &running.intent);
-                Err(from_wire(error))
+                Err(Error::from_wire(error.clone()))
             }
             None => self.carry_through(step, &entry, &running.intent, command),
         };
         let applied = match result {
             Ok(()) => step.applied.clone(),
-            Err(error) => Applied { error: Some(to_wire(&error)), ..Default::default() },
+            Err(error) => Applied { error: Some(error.to_wire()), ..Default::default() },
         };
         self.answers.settle(&entry, &applied, &mut self.vendor_places);
         step.applied = applied;

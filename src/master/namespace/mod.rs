@@ -43,7 +43,7 @@ mod tests;
 mod tree;
 mod view;
 
-pub use outcome::{Outcome, from_wire, to_wire};
+pub use outcome::Outcome;
 pub use view::{
     Counts, Details, DirectoryState, MountPoint, RegisteredWorker, Resolved, SessionState, Unpersisted,
 };

@@ -1,8 +1,8 @@
 //! Frames with descriptors on a Unix socket.
 
 use crate::error::{Code, Error, Result};
+use crate::rpc::frame::broken;
 use crate::rpc::frame::wire::{self, HEADER, Header, Kind, MAGIC, MAX_HELLO};
-use crate::rpc::frame::{broken, error_of_wire, wire_error};
 use bytes::{Buf, Bytes, BytesMut};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
@@ -71,13 +71,13 @@ pub(super) fn frame<M: Message>(header: Header, message: &M) -> Result<BytesMut>
 
 /// The frame that ends request `number` with `error`.
 pub(super) fn error_frame(number: u32, error: &Error) -> Result<BytesMut> {
-    frame(Header::new(Kind::Error, number), &wire_error(error))
+    frame(Header::new(Kind::Error, number), &error.to_wire())
 }
 
 /// The error of an `Error` frame.
 pub(super) fn decode_error(message: Bytes) -> Error {
     crate::proto::internal::WireError::decode(message)
-        .map_or_else(|_| Error::new(Code::Internal, "an error that cannot be read"), error_of_wire)
+        .map_or_else(|_| Error::new(Code::Internal, "an error that cannot be read"), Error::from_wire)
 }
 
 /// Takes frames and descriptors off a socket.

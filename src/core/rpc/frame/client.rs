@@ -1,6 +1,6 @@
 //! The calling side of a framed connection.
 
-use super::link::{CloseOnDrop, KeepAlive, Link, Slot, error_of_wire};
+use super::link::{CloseOnDrop, KeepAlive, Link, Slot};
 use super::reader::{Frame, Reader};
 use super::serve::check_cluster;
 use super::server::Incoming;
@@ -308,7 +308,7 @@ fn decode<A: Message + Default>(method: Method, message: Bytes) -> Result<A> {
 
 fn decode_error(message: Bytes) -> Error {
     match WireError::decode(message) {
-        Ok(error) => error_of_wire(error),
+        Ok(error) => Error::from_wire(error),
         Err(cause) => Error::new(Code::Internal, "an error that cannot be read").caused_by(cause),
     }
 }

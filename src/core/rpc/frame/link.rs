@@ -6,7 +6,6 @@ use super::socket::Socket;
 use super::stream::Stream;
 use super::wire::{self, HEADER, Header, Kind, MAX_PAYLOAD};
 use crate::error::{Code, Error, Result};
-use crate::proto::internal::WireError;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use prost::Message;
@@ -251,7 +250,7 @@ impl Link {
     /// Queues an error that ends stream `number`.
     pub(crate) fn queue_error(&self, number: u32, error: &Error) {
         let header = Header::new(Kind::Error, number);
-        let queued = self.outbox.urgent(|out| wire::encode(header, &wire_error(error), out));
+        let queued = self.outbox.urgent(|out| wire::encode(header, &error.to_wire(), out));
         debug_assert!(queued.is_ok(), "errors are cut to a length that fits");
     }
 
@@ -412,25 +411,5 @@ pub(crate) struct CloseOnDrop(pub(crate) Arc<Link>);
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close(&Error::new(Code::Unavailable, "the connection's task was ended"));
-    }
-}
-
-/// An error as it crosses the wire; texts are cut to a kilobyte or so.
-pub(crate) fn wire_error(error: &Error) -> WireError {
-    let cut = |text: &str| text[..text.floor_char_boundary(4096)].to_owned();
-    WireError {
-        code: error.code as u32,
-        message: cut(&error.message),
-        hint: cut(&error.hint),
-        leader: cut(&error.leader),
-    }
-}
-
-/// The error that crossed the wire.
-pub(crate) fn error_of_wire(error: WireError) -> Error {
-    Error {
-        hint: error.hint,
-        leader: error.leader,
-        ..Error::new(Code::from_number(error.code), error.message)
     }
 }

@@ -44,7 +44,6 @@ pub(crate) mod wire;
 
 pub use client::{Channel, Duplex, Payloads, Target};
 pub use link::KeepAlive;
-pub(crate) use link::{error_of_wire, wire_error};
 pub(crate) use reader::broken;
 pub use serve::check_cluster;
 pub(crate) use serve::serve_connection;

@@ -218,7 +218,7 @@ impl Call {
             return;
         }
         if self.ordered {
-            let message = super::wire_error(&error);
+            let message = error.to_wire();
             let sent = self.link.send_ordered(Header::new(Kind::Error, self.number), &message).await;
             debug_assert!(sent.is_ok(), "errors are cut to a length that fits");
         } else {

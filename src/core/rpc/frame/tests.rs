@@ -654,12 +654,12 @@ async fn a_sender_beyond_its_credit_is_cut_off() {
 #[test]
 fn errors_cross_the_wire_without_loss() {
     let error = Error::not_leader("m1:9200").hint("h");
-    let wire: WireError = WireError::decode(&wire_error(&error).encode_to_vec()[..]).unwrap();
-    let back = error_of_wire(wire);
+    let wire: WireError = WireError::decode(&error.to_wire().encode_to_vec()[..]).unwrap();
+    let back = Error::from_wire(wire);
     assert_eq!(
         (back.code, back.message, back.hint, back.leader),
         (error.code, error.message, error.hint, error.leader)
     );
     let long = Error::new(Code::Io, "é".repeat(5000));
-    assert!(wire_error(&long).message.len() <= 4096);
+    assert!(long.to_wire().message.len() <= 4096);
 }

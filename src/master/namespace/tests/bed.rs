@@ -1,6 +1,6 @@
 //! A namespace with the log of what was applied to it, and short names for commands.
 
-use crate::namespace::{Namespace, Outcome, from_wire};
+use crate::namespace::{Namespace, Outcome};
 use goosefs_core::error::{Code, Error};
 use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::path::NsPath;
@@ -75,7 +75,7 @@ impl Bed {
         back.last_index = index;
         back.now_ms = now_ms;
         assert!(image_of(&back) == self.image(), "{command:?} failed and changed something");
-        from_wire(&error).code
+        Error::from_wire(error.clone()).code
     }
 
     /// Runs a command that announces an intent, and finishes that.
@@ -155,7 +155,7 @@ pub(super) fn image_of(namespace: &Namespace) -> Vec<u8> {
 }
 
 pub(super) fn error_of(outcome: &Outcome) -> Option<Error> {
-    outcome.applied.error.as_ref().map(from_wire)
+    outcome.applied.error.clone().map(Error::from_wire)
 }
 
 pub(super) fn mount(path: &str, ufs: &str, read_only: bool) -> Command {
@@ -217,7 +217,7 @@ pub(super) fn finish_persist(intent: u64, persisted: Fingerprint) -> Command {
 }
 
 pub(super) fn fail(intent: u64, code: Code) -> Command {
-    let error = crate::namespace::to_wire(&Error::new(code, "the storage said no"));
+    let error = Error::new(code, "the storage said no").to_wire();
     Command::FinishIntent(FinishIntent { intent, error: Some(error), ..Default::default() })
 }
 
