@@ -5,6 +5,7 @@
 //! answered and not done again.
 
 mod login;
+mod rounds;
 
 use crate::config::Config;
 use goosefs_core::path::NsPath;
@@ -22,32 +23,18 @@ use goosefs_core::proto::public::file::{
     MountPOptions, MountPRequest, MountPointInfo, RenamePOptions, RenamePRequest, UnmountPOptions,
     UnmountPRequest, UpdateMountPRequest,
 };
+use goosefs_core::rpc::masters::Masters;
 use goosefs_core::{Code, Error, Result};
-use login::{Login, Logins};
+use rounds::Rounds;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
-
-/// First and longest pause between two rounds over all masters.
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// The public protocol's side of the masters. Cheap to clone.
 ///
 /// Errors are the masters', or `Unavailable` when none answered until the deadline.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    logins: Logins,
-    addresses: Vec<String>,
-    deadline: Duration,
-    /// The master that answered last.
-    current: AtomicUsize,
+    rounds: Arc<Rounds>,
 }
 
 /// How a mount behaves.
@@ -73,15 +60,8 @@ impl MountSettings {
 }
 
 impl Admin {
-    pub(crate) fn new(config: &Config) -> Admin {
-        Admin {
-            inner: Arc::new(Inner {
-                logins: Logins::new(config),
-                addresses: config.masters.clone(),
-                deadline: config.deadline,
-                current: AtomicUsize::new(0),
-            }),
-        }
+    pub(crate) fn new(config: &Config, masters: &Masters) -> Admin {
+        Admin { rounds: Arc::new(Rounds::new(config, masters.clone())) }
     }
 
     /// A path's status, with what is cached of it. `sync_interval_ms` as in [`Admin::list`].
@@ -99,6 +79,7 @@ impl Admin {
             request_id: None,
         };
         let answer = self
+            .rounds
             .call(|login| {
                 let request = request.clone();
                 async move { Ok(login.files().get_status(request).await?.into_inner()) }
@@ -122,18 +103,19 @@ impl Admin {
             }),
             request_id: None,
         };
-        self.call(|login| {
-            let request = request.clone();
-            async move {
-                let mut batches = login.files().list_status(request).await?.into_inner();
-                let mut all = Vec::new();
-                while let Some(batch) = batches.message().await? {
-                    all.extend(batch.file_infos);
+        self.rounds
+            .call(|login| {
+                let request = request.clone();
+                async move {
+                    let mut batches = login.files().list_status(request).await?.into_inner();
+                    let mut all = Vec::new();
+                    while let Some(batch) = batches.message().await? {
+                        all.extend(batch.file_infos);
+                    }
+                    Ok(all)
                 }
-                Ok(all)
-            }
-        })
-        .await
+            })
+            .await
     }
 
     /// Makes a directory; `recursive` makes missing parents, `allow_exists` takes an existing one for success.
@@ -150,14 +132,15 @@ impl Admin {
                 ..CreateDirectoryPOptions::default()
             }),
         };
-        self.call(|login| {
-            let request = request.clone();
-            async move {
-                login.files().create_directory(request).await?;
-                Ok(())
-            }
-        })
-        .await
+        self.rounds
+            .call(|login| {
+                let request = request.clone();
+                async move {
+                    login.files().create_directory(request).await?;
+                    Ok(())
+                }
+            })
+            .await
     }
 
     /// Removes a file or a directory, with `recursive` all below it; with `cache_only` the under-storage stays as it is.
@@ -174,14 +157,15 @@ impl Admin {
                 ..DeletePOptions::default()
             }),
         };
-        self.call(|login| {
-            let request = request.clone();
-            async move {
-                login.files().remove(request).await?;
-                Ok(())
-            }
-        })
-        .await
+        self.rounds
+            .call(|login| {
+                let request = request.clone();
+                async move {
+                    login.files().remove(request).await?;
+                    Ok(())
+                }
+            })
+            .await
     }
 
     /// Moves `from` to `to`, which must not exist.
@@ -194,14 +178,15 @@ impl Admin {
             dst_path: Some(to.as_str().to_owned()),
             options: Some(RenamePOptions { common_options: Some(operation()), persist: None }),
         };
-        self.call(|login| {
-            let request = request.clone();
-            async move {
-                login.files().rename(request).await?;
-                Ok(())
-            }
-        })
-        .await
+        self.rounds
+            .call(|login| {
+                let request = request.clone();
+                async move {
+                    login.files().rename(request).await?;
+                    Ok(())
+                }
+            })
+            .await
     }
 
     /// Drops what is cached of a file or, with `recursive`, of all below a directory; with `forced` pinned files, too.
@@ -218,14 +203,15 @@ impl Admin {
                 ..FreePOptions::default()
             }),
         };
-        self.call(|login| {
-            let request = request.clone();
-            async move {
-                login.files().free(request).await?;
-                Ok(())
-            }
-        })
-        .await
+        self.rounds
+            .call(|login| {
+                let request = request.clone();
+                async move {
+                    login.files().free(request).await?;
+                    Ok(())
+                }
+            })
+            .await
     }
 
     /// Mounts an under-storage's URI at `path`, which must not exist yet.
@@ -238,14 +224,15 @@ impl Admin {
             ufs_path: Some(ufs.to_owned()),
             options: Some(settings.into_options()),
         };
-        self.call(|login| {
-            let request = request.clone();
-            async move {
-                login.files().mount(request).await?;
-                Ok(())
-            }
-        })
-        .await
+        self.rounds
+            .call(|login| {
+                let request = request.clone();
+                async move {
+                    login.files().mount(request).await?;
+                    Ok(())
+                }
+            })
+            .await
     }
 
     /// Takes a mount away; what was cached of it is dropped.
@@ -257,14 +244,15 @@ impl Admin {
             goosefs_path: Some(path.as_str().to_owned()),
             options: Some(UnmountPOptions { common_options: Some(operation()) }),
         };
-        self.call(|login| {
-            let request = request.clone();
-            async move {
-                login.files().unmount(request).await?;
-                Ok(())
-            }
-        })
-        .await
+        self.rounds
+            .call(|login| {
+                let request = request.clone();
+                async move {
+                    login.files().unmount(request).await?;
+                    Ok(())
+                }
+            })
+            .await
     }
 
     /// Replaces a mount's settings.
@@ -276,14 +264,15 @@ impl Admin {
             goosefs_path: Some(path.as_str().to_owned()),
             options: Some(settings.into_options()),
         };
-        self.call(|login| {
-            let request = request.clone();
-            async move {
-                login.files().update_mount(request).await?;
-                Ok(())
-            }
-        })
-        .await
+        self.rounds
+            .call(|login| {
+                let request = request.clone();
+                async move {
+                    login.files().update_mount(request).await?;
+                    Ok(())
+                }
+            })
+            .await
     }
 
     /// The mount table by path, secrets masked.
@@ -292,6 +281,7 @@ impl Admin {
     /// When no master answers.
     pub async fn mounts(&self) -> Result<BTreeMap<String, MountPointInfo>> {
         let answer = self
+            .rounds
             .call(|login| async move {
                 Ok(login.files().get_mount_table(GetMountTablePRequest {}).await?.into_inner())
             })
@@ -305,6 +295,7 @@ impl Admin {
     /// When no master answers.
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
         let answer = self
+            .rounds
             .call(|login| async move {
                 Ok(login.workers().get_worker_info_list(GetWorkerInfoListPOptions {}).await?.into_inner())
             })
@@ -332,6 +323,7 @@ impl Admin {
             worker_range: Some(range.into()),
         };
         let answer = self
+            .rounds
             .call(|login| {
                 let options = options.clone();
                 async move { Ok(login.workers().get_worker_report(options).await?.into_inner()) }
@@ -346,6 +338,7 @@ impl Admin {
     /// When no master answers.
     pub async fn summary(&self) -> Result<WorkerManagerMasterInfo> {
         let answer = self
+            .rounds
             .call(|login| async move {
                 let options = GetWorkerManagerMasterInfoPOptions::default();
                 Ok(login.workers().get_worker_manager_master_info(options).await?.into_inner())
@@ -360,6 +353,7 @@ impl Admin {
     /// When no master answers.
     pub async fn lost_storage(&self) -> Result<Vec<WorkerLostStorageInfo>> {
         let answer = self
+            .rounds
             .call(|login| async move {
                 let options = GetWorkerLostStoragePOptions {};
                 Ok(login.workers().get_worker_lost_storage(options).await?.into_inner())
@@ -367,60 +361,6 @@ impl Admin {
             .await?;
         Ok(answer.worker_lost_storage_info)
     }
-
-    /// Makes a call at the master that answered last, then at the others, again and again until the deadline.
-    async fn call<T, W>(&self, make: impl Fn(Arc<Login>) -> W) -> Result<T>
-    where
-        W: Future<Output = std::result::Result<T, tonic::Status>>,
-    {
-        let begun = Instant::now();
-        let mut pause = PAUSE;
-        loop {
-            let mut last = None;
-            for _ in 0..self.inner.addresses.len() {
-                let current = self.inner.current.load(Ordering::Relaxed);
-                let address = &self.inner.addresses[current % self.inner.addresses.len()];
-                let left = self.inner.deadline.saturating_sub(begun.elapsed()).max(PAUSE);
-                match tokio::time::timeout(left, self.at(address, &make)).await {
-                    Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(error)) if worth_repeating(error.code) => {
-                        tracing::debug!(%address, %error, "a master did not answer");
-                        self.inner.logins.forget(address);
-                        last = Some(error);
-                    }
-                    Ok(Err(error)) => return Err(error),
-                    Err(_) => {
-                        let late = format!("{address} did not answer within {:?}", self.inner.deadline);
-                        return Err(Error::new(Code::DeadlineExceeded, late));
-                    }
-                }
-                // Another call may have moved on already.
-                let next = current.wrapping_add(1);
-                let _ =
-                    self.inner.current.compare_exchange(current, next, Ordering::Relaxed, Ordering::Relaxed);
-            }
-            if begun.elapsed() + pause >= self.inner.deadline {
-                return Err(
-                    last.unwrap_or_else(|| Error::new(Code::InvalidArgument, "no master is configured"))
-                );
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    async fn at<T, W>(&self, address: &str, make: &impl Fn(Arc<Login>) -> W) -> Result<T>
-    where
-        W: Future<Output = std::result::Result<T, tonic::Status>>,
-    {
-        let login = self.inner.logins.to(address).await?;
-        make(login).await.map_err(Error::from)
-    }
-}
-
-/// Whether the call may do better at another master or later. A login is forgotten when its master was restarted.
-fn worth_repeating(code: Code) -> bool {
-    code.retryable() || code == Code::Unauthenticated
 }
 
 /// Names a change, so that its repetition is answered and not done again.

@@ -87,7 +87,7 @@ impl Client {
         let client = Client {
             inner: Arc::new(Inner {
                 paths: Paths::new(inodes.clone(), config.caller.clone(), defaults),
-                admin: Admin::new(&config),
+                admin: Admin::new(&config, &masters),
                 events: broadcast::Sender::new(changes::BACKLOG),
                 config,
                 tasks,

@@ -162,7 +162,7 @@ fn a_command_that_no_master_answers_says_early_what_it_waits_for_and_at_the_end_
     let waiting = said.stderr.trim_end().to_owned();
     complains(
         &Said { stderr: String::new(), ..said },
-        &["no leading master among", &address.to_string(), "are the masters running"],
+        &["no master among", &address.to_string(), "are the masters running"],
     );
     assert!(waiting.starts_with(&format!("waiting for a leading master among {address} (")), "{waiting}");
     assert!(waiting.ends_with("gives up after 4 s (goosefs.user.rpc.retry.max.duration)"), "{waiting}");

@@ -205,6 +205,20 @@ impl Masters {
         &self.inner.config.addresses
     }
 
+    /// Waits until the master at `address` cannot be reached or leaves pings unanswered: for a call that goes to it on
+    /// another connection, which may never end then.
+    pub async fn silence(&self, address: &str) {
+        let (mut pause, mut missed) = (LULL, 0);
+        while missed < 2 {
+            tokio::time::sleep(pause).await;
+            let alive = match self.channel(address).await {
+                Ok(channel) => channel.ping(PATIENCE).await.is_ok(),
+                Err(_) => false,
+            };
+            (pause, missed) = if alive { (PING_AGAIN, 0) } else { (LULL, missed + 1) };
+        }
+    }
+
     /// The search for the leader that is under way, if one is: what somebody who waits may be told.
     #[must_use]
     pub fn searching(&self) -> Option<Search> {
