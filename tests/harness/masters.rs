@@ -47,10 +47,22 @@ impl Masters {
     /// # Errors
     /// When there is no folder or no free port.
     pub fn plan(binary: &Path, dir: &Path, more: &[&str]) -> anyhow::Result<Masters> {
-        let dir = tempfile::Builder::new().prefix("goosefs-masters-").tempdir_in(dir)?;
         let wires = Wires::lay(MASTERS)
             .inspect_err(|error| eprintln!("SKIPPED: no master is cut off from the others: {error:#}"))
             .ok();
+        Masters::plan_with(binary, dir, more, wires)
+    }
+
+    /// As [`Masters::plan`], all on loopback: none is to be cut off.
+    ///
+    /// # Errors
+    /// As [`Masters::plan`].
+    pub fn plan_on_loopback(binary: &Path, dir: &Path, more: &[&str]) -> anyhow::Result<Masters> {
+        Masters::plan_with(binary, dir, more, None)
+    }
+
+    fn plan_with(binary: &Path, dir: &Path, more: &[&str], wires: Option<Wires>) -> anyhow::Result<Masters> {
+        let dir = tempfile::Builder::new().prefix("goosefs-masters-").tempdir_in(dir)?;
         let (rpc, raft) = match &wires {
             Some(wires) => (
                 (0..MASTERS).map(|id| format!("{}:{PORT}", wires.client_host(id))).collect(),
@@ -80,15 +92,24 @@ impl Masters {
     /// What keeps them from serving.
     pub async fn start(binary: &Path, dir: &Path, more: &[&str]) -> anyhow::Result<Masters> {
         let mut masters = Masters::plan(binary, dir, more)?;
+        masters.launch_all().await?;
+        Ok(masters)
+    }
+
+    /// Starts all masters for the first time and waits until they serve and the root is mounted.
+    ///
+    /// # Errors
+    /// What keeps them from serving.
+    pub async fn launch_all(&mut self) -> anyhow::Result<()> {
         for id in 0..MASTERS {
-            masters.launch(id)?;
+            self.launch(id)?;
         }
-        let client = masters.client();
+        let client = self.client();
         let mounted = || async { client.inodes().mounts().await.is_ok_and(|mounts| !mounts.is_empty()) };
         wait_until("the root is mounted", mounted).await?;
-        masters.all_serve(&client).await?;
+        self.all_serve(&client).await?;
         client.shutdown(LONG).await;
-        Ok(masters)
+        Ok(())
     }
 
     /// Whether a master can be cut off.
@@ -275,7 +296,7 @@ impl Masters {
         }
     }
 
-    /// Waits until every master serves.
+    /// Waits until every master serves and has a vote.
     ///
     /// # Errors
     /// When one does not.
@@ -283,9 +304,9 @@ impl Masters {
         let serve = || async {
             let asked = self.rpc.iter().map(|address| client.ask_master(address));
             let said = futures::future::join_all(asked).await;
-            said.into_iter().all(|said| said.is_ok_and(|said| said.serving))
+            said.into_iter().all(|said| said.is_ok_and(|said| said.serving && said.voter))
         };
-        wait_until("every master serves", serve).await
+        wait_until("every master serves and votes", serve).await
     }
 
     /// While nobody writes: waits until the copies of all masters are at the same log index, and compares them.

@@ -262,6 +262,24 @@ impl Node {
         self.in_touch(self.inner.proposals.propose(command)).await
     }
 
+    /// Waits while the lead is on its way, from this node to the one it hands over to or to this node, which was elected and
+    /// catches up: then it is known who is to be asked. Does not wait for an election, which may take longer.
+    pub async fn settle(&self) {
+        let inner = &self.inner;
+        let handing_over = inner.lease.handing_over.load(Ordering::SeqCst);
+        let arriving = |status: &Status| status.role == Role::Leader && !status.serving;
+        let mut status = inner.status.clone();
+        if !handing_over && !arriving(&status.borrow()) {
+            return;
+        }
+        let settled = status.wait_for(|status| match handing_over {
+            true => status.role != Role::Leader && status.leader.is_some(),
+            false => !arriving(status),
+        });
+        // After that the caller is told what is known by then.
+        let _late = tokio::time::timeout(inner.me.config.election_max * 2, settled).await;
+    }
+
     /// Does `work` as long as this node, if it leads, hears from a quorum. Without one another master may lead by now,
     /// and what is waited for here may happen there alone.
     ///

@@ -136,7 +136,7 @@ impl Masters {
     pub async fn call<Q: Message, A: Message + Default>(&self, method: Method, request: &Q) -> Result<A> {
         let mut until = Instant::now() + self.inner.config.deadline;
         let mut pause = FIRST_PAUSE;
-        let mut stale = None;
+        let (mut stale, mut followed) = (None, false);
         loop {
             let leader = self.find(stale, until).await?;
             let error = match self.ask(&leader, method, request, &mut until).await {
@@ -149,7 +149,10 @@ impl Masters {
                 Code::Busy | Code::DeadlineExceeded => stale = None,
                 _ => {
                     stale = Some(leader.generation);
-                    self.follow(&leader, &error.leader).await;
+                    // Once without a pause: masters that name each other would make a storm of it.
+                    if self.follow(&leader, &error.leader).await && !std::mem::replace(&mut followed, true) {
+                        continue;
+                    }
                 }
             }
             if Instant::now() + pause >= until {
@@ -359,18 +362,20 @@ impl Masters {
         Ok(channel)
     }
 
-    /// `old` does not lead any more: takes the leader that it named, if that one does.
-    async fn follow(&self, old: &Leader, hint: &str) {
+    /// `old` does not lead any more: takes the leader that it named, if that one does. Says whether a newer one is known.
+    async fn follow(&self, old: &Leader, hint: &str) -> bool {
         self.inner.depose(old);
+        let newer = || self.inner.leader_after(Some(old.generation)).is_some();
         if hint.is_empty() || hint == old.address {
-            return;
+            return newer();
         }
         let _alone = self.inner.search.lock().await;
-        if self.inner.leader_after(Some(old.generation)).is_none()
+        if !newer()
             && let (address, Ok(channel)) = self.probe(hint.to_owned()).await
         {
             self.inner.crown(address, channel);
         }
+        newer()
     }
 
     fn given_up(&self, what: &str, last: &Error) -> Error {

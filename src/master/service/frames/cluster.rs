@@ -158,5 +158,6 @@ pub(super) async fn cluster(master: Arc<Master>, _: ClusterRequest) -> Result<Cl
         serving: status.serving,
         term: status.term,
         applied: status.applied,
+        voter: status.voters.iter().any(|voter| voter.node == node.node_id()),
     })
 }

@@ -16,7 +16,7 @@ mod nodes;
 use crate::master::Master;
 use async_trait::async_trait;
 use goosefs_core::proto::internal::{Caller, HelloRequest, HelloResponse};
-use goosefs_core::proto::method;
+use goosefs_core::proto::method::{self, Method};
 use goosefs_core::rpc::frame::{Call, FrameService, Peer, check_cluster};
 use goosefs_core::{Code, Error, Result};
 use std::future::Future;
@@ -42,20 +42,45 @@ impl Frames {
     {
         let started = Instant::now();
         let (method, cancelled) = (call.method, call.cancelled());
-        let node = self.master.journal.node();
         let outcome = match call.request::<Q>() {
-            Ok(request) => {
-                let work = work(self.master.clone(), request);
-                tokio::select! {
-                    biased;
-                    outcome = async { if answered_by_all(method) { work.await } else { node.in_touch(work).await } } => outcome,
-                    () = cancelled.cancelled() => return,
-                }
-            }
+            Ok(request) => tokio::select! {
+                biased;
+                outcome = self.work(method, request, work) => outcome,
+                () = cancelled.cancelled() => return,
+            },
             Err(error) => Err(error),
         };
         self.master.metrics.rpc(method.name, started.elapsed(), outcome.is_ok());
         call.answer(outcome).await;
+    }
+
+    /// Works as the leader, or says who leads: a caller that comes while the lead is handed over hears of it when it is.
+    async fn work<Q, A, W>(
+        &self,
+        method: Method,
+        request: Q,
+        work: impl FnOnce(Arc<Master>, Q) -> W,
+    ) -> Result<A>
+    where
+        W: Future<Output = Result<A>> + Send,
+    {
+        if answered_by_all(method) {
+            return work(self.master.clone(), request).await;
+        }
+        let node = self.master.journal.node();
+        node.settle().await;
+        let mut outcome = node.in_touch(work(self.master.clone(), request)).await;
+        if let Err(error) = &mut outcome
+            && error.code == Code::NotLeader
+        {
+            node.settle().await;
+            let status = node.status();
+            let status = status.borrow();
+            if let Some(leader) = status.leader.as_ref().filter(|leader| leader.node != node.node_id()) {
+                error.leader.clone_from(&leader.rpc);
+            }
+        }
+        outcome
     }
 }
 
@@ -102,7 +127,7 @@ impl FrameService for Frames {
 }
 
 /// What every master answers, whatever it is at the moment.
-fn answered_by_all(method: method::Method) -> bool {
+fn answered_by_all(method: Method) -> bool {
     [method::HEARTBEAT, method::CLUSTER, method::DIGEST].contains(&method)
 }
 
