@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 GOOSEFS := $(TARGET_DIR)/release/goosefs
 ARGS ?=
 
-.PHONY: help build demo dev test verify fix bench failover matrix
+.PHONY: help build demo dev test verify fix bench failover chaos matrix
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -43,6 +43,10 @@ bench: build ## Figures, as ratios in one run, with both commands shown
 
 failover: build ## Lose leaders under load, 100 times and 20 by SIGTERM; prints the gaps and what was lost, doubled or stale (root)
 	cargo run --release --locked -p goosefs-failover -- --binary $(GOOSEFS) $(ARGS)
+
+chaos: ## Ten minutes of chaos with recorded histories (a minute of it is in make test); CHAOS_SEED=n draws the same
+	cargo build --locked --bin goosefs
+	CHAOS_SECONDS=600 cargo test --locked --test chaos -- --nocapture
 
 matrix: ## Masters crash in any order and come back in any order, one of them wiped: all 186 cases
 	cargo build --locked --bin goosefs

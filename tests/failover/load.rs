@@ -268,7 +268,7 @@ impl Turns {
             let removed = self.turn("remove", async || paths.remove(&at).await).await?;
             self.took_effect(removed, &[&name], None, "remove");
         }
-        if cycle % DIRECTORIES == 0 {
+        if cycle.is_multiple_of(DIRECTORIES) {
             let name = format!("d{cycle}");
             let at = self.at(&name);
             let made =
@@ -276,7 +276,7 @@ impl Turns {
             self.took_effect(made, &[], Some(&name), "make the directory");
         }
         if let Some(old) = cycle.checked_sub(KEPT * DIRECTORIES)
-            && cycle % DIRECTORIES == 0
+            && cycle.is_multiple_of(DIRECTORIES)
         {
             let name = format!("d{old}");
             let at = self.at(&name);

@@ -1,0 +1,112 @@
+//! Chaos: three real masters are killed, stopped, cut off and wiped while clients make, remove, rename, look at and change
+//! names, and write down what they are told. Afterwards the history of every cell must be linearizable, all copies of the
+//! namespace must be the same, and the under-storage must have the directories that the namespace has.
+//!
+//! `make test` plays for a minute, `make chaos` for ten (`CHAOS_SECONDS=n`). The seed is printed; `CHAOS_SEED=n` draws the
+//! same troubles and operations again, though not the same interleaving.
+
+// In the suite's own functions, too, a failure is a failed test.
+#![allow(clippy::unwrap_used)]
+
+mod check;
+mod clients;
+mod history;
+mod nemesis;
+
+use clients::{Cell, Ground, perform, text, wander};
+use goosefs_core::id::InodeId;
+use goosefs_core::path::NsPath;
+use goosefs_harness::{LONG, Masters};
+use history::{Action, NAMES, Operation, Outcome};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 12;
+const CELLS: usize = 16;
+
+/// Longer than any trouble lasts, so that few outcomes are unknown.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_under_chaos_are_linearizable_and_all_masters_have_the_same() {
+    let seed = number("CHAOS_SEED").unwrap_or_else(rand::random);
+    let time = Duration::from_secs(number("CHAOS_SECONDS").unwrap_or(60));
+    println!("CHAOS_SEED={seed}");
+    let binary = Path::new(env!("CARGO_BIN_EXE_goosefs"));
+    let flags = ["-Dgoosefs.master.raft.snapshot.entries=500"];
+    let mut masters = Masters::start(binary, &std::env::temp_dir(), &flags).await.unwrap();
+    let observer = masters.client_with(|config| config.connect_timeout = Duration::from_millis(500));
+    let ground = Ground::new(cells(&observer).await);
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|_| masters.client_with(|config| config.deadline = DEADLINE)).collect();
+    let wanderers = clients.iter().enumerate();
+    let wanderers =
+        wanderers.map(|(at, client)| tokio::spawn(wander(ground.clone(), client.clone(), at, seed)));
+    let wanderers: Vec<_> = wanderers.collect();
+
+    let played = nemesis::haunt(&mut masters, &observer, seed, Instant::now() + time).await.unwrap();
+    ground.stop.store(true, Ordering::SeqCst);
+    for outcome in futures::future::join_all(wanderers).await {
+        outcome.unwrap();
+    }
+    println!("troubles: {played:?}");
+    masters.agreed(&observer).await.unwrap();
+    for cell in 0..CELLS {
+        let Outcome::Listed(there) = perform(&ground, &observer, CLIENTS, cell, Action::List).await else {
+            panic!("cell {cell} cannot be listed");
+        };
+        if ground.cells[cell].directories {
+            for (name, thing) in there.iter().enumerate() {
+                let stored = masters.ufs().join(format!("cell{cell}")).join(text(name));
+                assert_eq!(stored.exists(), thing.is_some(), "{} in the under-storage", stored.display());
+            }
+        }
+    }
+    let histories = ground.history.cells();
+    report(&histories);
+    for (cell, operations) in histories.iter().enumerate() {
+        check::check(operations).unwrap_or_else(|wrong| panic!("CHAOS_SEED={seed}, cell {cell}: {wrong}"));
+    }
+    let panics: Vec<String> =
+        masters.errors().unwrap().into_iter().filter(|line| line.contains("panicked")).collect();
+    assert!(panics.is_empty(), "{panics:#?}");
+    for client in clients.iter().chain([&observer]) {
+        client.shutdown(LONG).await;
+    }
+}
+
+/// Makes the cells' folders.
+async fn cells(client: &goosefs_client::Client) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for number in 0..CELLS {
+        let path = NsPath::parse(&format!("/cell{number}")).unwrap();
+        let made = client.paths().make_dir(&path, 0o755, false).await.unwrap();
+        cells.push(Cell { folder: InodeId(made.inode), directories: number % 2 == 0 });
+    }
+    cells
+}
+
+fn report(histories: &[Vec<Operation>]) {
+    let all = histories.iter().flatten();
+    let (mut changed, mut refused, mut unknown) = (0, 0, 0);
+    for operation in all.clone() {
+        match operation.outcome {
+            Outcome::Made(_) | Outcome::Done => changed += 1,
+            Outcome::Refused(_) => refused += 1,
+            Outcome::Unknown => unknown += 1,
+            Outcome::Seen(_) | Outcome::Listed(_) => {}
+        }
+    }
+    let total = all.count();
+    println!(
+        "{total} operations in {} cells of {NAMES} names: {changed} changes, {refused} refused, {unknown} of unknown \
+         outcome",
+        histories.len()
+    );
+    assert!(changed > 0, "nothing was changed");
+}
