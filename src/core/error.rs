@@ -3,7 +3,6 @@
 //! Whoever handles an error matches on [`Code`]; the message names the thing, the hint says what to do about it. Every
 //! translation (errno, gRPC status, retry) is a match without a default arm, so a new code cannot be forgotten.
 
-use crate::proto::internal::WireError;
 use std::fmt;
 
 /// Result with our error.
@@ -269,28 +268,6 @@ impl Error {
             _ => Code::Io,
         };
         Error::new(code, format!("{context}: {cause}")).caused_by(cause)
-    }
-
-    /// As it crosses the wire and stands in the log, without its cause; texts are cut to four kilobytes.
-    #[must_use]
-    pub fn to_wire(&self) -> WireError {
-        let cut = |text: &str| text[..text.floor_char_boundary(4096)].to_owned();
-        WireError {
-            code: self.code as u32,
-            message: cut(&self.message),
-            hint: cut(&self.hint),
-            leader: cut(&self.leader),
-        }
-    }
-
-    /// The error that crossed the wire.
-    #[must_use]
-    pub fn from_wire(error: WireError) -> Error {
-        Error {
-            hint: error.hint,
-            leader: error.leader,
-            ..Error::new(Code::from_number(error.code), error.message)
-        }
     }
 }
 

@@ -19,6 +19,33 @@ pub mod public {
 
 pub use generated::goosefs::{image, internal, journal, raft};
 
+use crate::error::{Code, Error};
+use internal::WireError;
+
+impl Error {
+    /// As it crosses the wire and stands in the log, without its cause; texts are cut to four kilobytes.
+    #[must_use]
+    pub fn to_wire(&self) -> WireError {
+        let cut = |text: &str| text[..text.floor_char_boundary(4096)].to_owned();
+        WireError {
+            code: self.code as u32,
+            message: cut(&self.message),
+            hint: cut(&self.hint),
+            leader: cut(&self.leader),
+        }
+    }
+
+    /// The error that crossed the wire.
+    #[must_use]
+    pub fn from_wire(error: WireError) -> Error {
+        Error {
+            hint: error.hint,
+            leader: error.leader,
+            ..Error::new(Code::from_number(error.code), error.message)
+        }
+    }
+}
+
 /// Method numbers of frames. Wire format: never change one, only add.
 pub mod method {
     /// One numbered method of a framed service.
