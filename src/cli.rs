@@ -52,7 +52,7 @@ pub enum Command {
     /// Work with files, mounts and the cache
     #[command(subcommand, arg_required_else_help = true)]
     Fs(FsCommand),
-    /// Look at the cluster
+    /// Look at the cluster and operate it
     #[command(subcommand, arg_required_else_help = true)]
     Fsadmin(FsadminCommand),
     /// Print the value of a property, or all properties
@@ -107,6 +107,14 @@ pub struct MasterArgs {
     /// Which of the configured addresses is ours, from 0
     #[arg(long, default_value_t = 0)]
     pub id: u32,
+    /// Found the cluster with the state of this backup: every master with an empty directory, this on master 0. The
+    /// variable JOURNAL_BACKUP does the same, and nothing once there is a cluster
+    #[arg(long, short = 'i', value_name = "FILE")]
+    pub restore: Option<PathBuf>,
+    /// Most masters' directories are lost for good: go on, for this one start, with what this directory has. What it has
+    /// not seen is gone; the others come back with empty directories
+    #[arg(long, conflicts_with = "restore")]
+    pub force_new_cluster: bool,
 }
 
 /// Flags of `goosefs fuse`.
@@ -295,8 +303,95 @@ pub struct RmArgs {
 /// `goosefs fsadmin …`
 #[derive(Subcommand, Debug)]
 pub enum FsadminCommand {
+    /// Write all metadata to a file that `goosefs master --restore` takes
+    #[command(
+        after_help = "The master that is asked writes it, on its own machine, while everything goes on. The second line that is\n\
+                      printed says where.\n\nExamples:\n  goosefs fsadmin backup\n  goosefs fsadmin backup /mnt/backups --local\n  \
+                      goosefs fsadmin backup -Dgoosefs.master.rpc.addresses=m2:9200 /mnt/backups --local"
+    )]
+    Backup {
+        /// An absolute path on the root storage; goosefs.master.backup.directory by default
+        directory: Option<String>,
+        /// The directory is one of the master's machine, whatever the root storage is
+        #[arg(long)]
+        local: bool,
+        /// Accepted for old scripts; any master writes backups
+        #[arg(long, hide = true)]
+        allow_leader: bool,
+    },
+    /// The masters: who votes, who leads, snapshots
+    #[command(subcommand, arg_required_else_help = true)]
+    Journal(JournalCommand),
     /// Report on the cluster
     Report(ReportArgs),
+}
+
+/// `goosefs fsadmin journal …`
+#[derive(Subcommand, Debug)]
+pub enum JournalCommand {
+    /// Have the leading master take a snapshot, so that the log before it can go
+    #[command(after_help = "Example:\n  goosefs fsadmin journal checkpoint")]
+    Checkpoint,
+    /// Who votes and leads
+    #[command(subcommand, arg_required_else_help = true)]
+    Quorum(QuorumCommand),
+}
+
+/// `goosefs fsadmin journal quorum …`. Addresses are those of the Raft ports.
+#[derive(Subcommand, Debug)]
+pub enum QuorumCommand {
+    /// List the voting masters; works without a leader, too
+    #[command(after_help = "Example:\n  goosefs fsadmin journal quorum info -domain MASTER")]
+    Info {
+        /// Whose quorum
+        #[arg(long, value_enum, default_value_t = Domain::Master, hide_possible_values = true)]
+        domain: Domain,
+    },
+    /// Make a master the leader
+    #[command(after_help = "Example:\n  goosefs fsadmin journal quorum elect -address m1:9202")]
+    Elect {
+        /// host:port of its Raft port, as `info` shows it
+        #[arg(long)]
+        address: String,
+    },
+    /// Take a master out; it may be dead
+    #[command(
+        after_help = "Then stop it, and take it out of the lists in the other masters' configuration.\n\n\
+                      Example:\n  goosefs fsadmin journal quorum remove -domain MASTER -address m4:9202"
+    )]
+    Remove {
+        /// Whose quorum
+        #[arg(long, value_enum, default_value_t = Domain::Master, hide_possible_values = true)]
+        domain: Domain,
+        /// host:port of its Raft port, as `info` shows it
+        #[arg(long)]
+        address: String,
+    },
+    /// Take in a master that was started with an id and an empty directory of its own, and wait until it votes
+    #[command(after_help = "Examples, from one master to three:\n  \
+                      goosefs master --id 1 -Dgoosefs.master.embedded.journal.addresses=m0:9202,m1:9202,m2:9202 &\n  \
+                      goosefs fsadmin journal quorum add -address m1:9202\n  \
+                      goosefs master --id 2 -Dgoosefs.master.embedded.journal.addresses=m0:9202,m1:9202,m2:9202 &\n  \
+                      goosefs fsadmin journal quorum add -address m2:9202")]
+    Add {
+        /// Whose quorum
+        #[arg(long, value_enum, default_value_t = Domain::Master, hide_possible_values = true)]
+        domain: Domain,
+        /// host:port of its Raft port
+        #[arg(long)]
+        address: String,
+    },
+}
+
+/// Whose quorum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Domain {
+    /// The masters.
+    #[value(name = "MASTER")]
+    Master,
+    /// Job masters, which do not exist here.
+    #[value(name = "JOB_MASTER")]
+    JobMaster,
 }
 
 /// Flags of `goosefs fsadmin report`.
@@ -379,6 +474,8 @@ fn old_long_flag(arg: OsString) -> OsString {
         Some("-live") => "--live".into(),
         Some("-lost") => "--lost".into(),
         Some("-workers") => "--workers".into(),
+        Some("-domain") => "--domain".into(),
+        Some("-address") => "--address".into(),
         _ => arg,
     }
 }

@@ -5,10 +5,14 @@
 //! answered and not done again.
 
 mod login;
+mod masters;
 mod rounds;
+
+pub use masters::{Backup, QuorumServer};
 
 use crate::config::Config;
 use goosefs_core::path::NsPath;
+use goosefs_core::proto::internal::operator_client::OperatorClient;
 use goosefs_core::proto::public::block::worker_manager_master_client_service_client::WorkerManagerMasterClientServiceClient as WorkersClient;
 use goosefs_core::proto::public::block::{
     GetWorkerInfoListPOptions, GetWorkerLostStoragePOptions, GetWorkerManagerMasterInfoPOptions,
@@ -23,6 +27,8 @@ use goosefs_core::proto::public::file::{
     MountPOptions, MountPRequest, MountPointInfo, RenamePOptions, RenamePRequest, UnmountPOptions,
     UnmountPRequest, UpdateMountPRequest,
 };
+use goosefs_core::proto::public::journal::journal_master_client_service_client::JournalMasterClientServiceClient as JournalClient;
+use goosefs_core::proto::public::meta::meta_master_client_service_client::MetaMasterClientServiceClient as MetaClient;
 use goosefs_core::rpc::masters::Masters;
 use goosefs_core::{Code, Error, Result};
 use rounds::Rounds;

@@ -6,9 +6,15 @@ use goosefs_core::Result;
 use goosefs_core::clock::SystemClock;
 use goosefs_core::config::{Properties, keys};
 use goosefs_core::metrics::Metrics;
+use goosefs_core::raft::Restore;
 use goosefs_master::{Config, Deps, Running};
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// Names a backup to found the cluster with; set in pods.
+const BACKUP_VARIABLE: &str = "JOURNAL_BACKUP";
 
 struct Master {
     id: u32,
@@ -16,17 +22,33 @@ struct Master {
 }
 
 pub(super) fn run(args: &MasterArgs, define: Vec<String>) -> ExitCode {
-    let id = args.id;
+    let (id, force_new_cluster, restore) = (args.id, args.force_new_cluster, restore(args));
     process::run(
         "MASTER",
         define,
         |properties| web(properties, id),
         async move |properties: Properties| {
-            let config = Config::from_properties(&properties, id)?;
+            let mut config = Config::from_properties(&properties, id)?;
+            config.force_new_cluster = force_new_cluster;
+            config.restore = restore;
             let deps = Deps { clock: SystemClock::shared(), listeners: None };
             Ok(Master { id, running: goosefs_master::start(config, deps).await? })
         },
     )
+}
+
+/// The backup to begin with. The variable stays from one start of a pod to the next, so it counts for the first only; the
+/// flag is an order.
+fn restore(args: &MasterArgs) -> Option<Restore> {
+    let local = |file: &OsStr| {
+        let path = file.to_str().and_then(|text| text.strip_prefix("file://"));
+        path.map_or_else(|| PathBuf::from(file), PathBuf::from)
+    };
+    if let Some(file) = &args.restore {
+        return Some(Restore { file: local(file.as_os_str()), if_new: false });
+    }
+    let file = std::env::var_os(BACKUP_VARIABLE).filter(|file| !file.is_empty())?;
+    Some(Restore { file: local(&file), if_new: true })
 }
 
 fn web(properties: &Properties, id: u32) -> Result<Option<String>> {

@@ -2,6 +2,7 @@
 
 use goosefs_core::config::{Key, Properties, keys};
 use goosefs_core::id::ClusterId;
+use goosefs_core::raft::Restore;
 use goosefs_core::rpc::sasl::AuthType;
 use goosefs_core::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ pub struct Config {
     pub raft_addresses: Vec<String>,
     /// Web ports by id, for reports; the web server itself is not ours.
     pub web_ports: Vec<u16>,
-    /// Host to listen on for both ports; `None` is the host of our own addresses.
+    /// Host to listen on for both ports; `None` is the host of our own addresses (`goosefs.master.bind.host`).
     pub bind_host: Option<String>,
     /// The cluster id that a first start must use; drawn at random when not set.
     pub cluster: Option<ClusterId>,
@@ -77,6 +78,12 @@ pub struct Config {
     pub raft_election_max: Duration,
     /// A snapshot is taken after so many entries (`goosefs.master.raft.snapshot.entries`).
     pub raft_snapshot_entries: u64,
+    /// Where backups go that name no directory (`goosefs.master.backup.directory`).
+    pub backup_dir: String,
+    /// Starts a new epoch of the cluster from this master's data alone; see `RaftConfig::force_new_cluster`.
+    pub force_new_cluster: bool,
+    /// Founds the cluster with the state of a backup.
+    pub restore: Option<Restore>,
 }
 
 impl Config {
@@ -116,6 +123,9 @@ impl Config {
             raft_election_min: Duration::from_millis(150),
             raft_election_max: Duration::from_millis(300),
             raft_snapshot_entries: 200_000,
+            backup_dir: keys::MASTER_BACKUP_DIR.default.to_owned(),
+            force_new_cluster: false,
+            restore: None,
         }
     }
 
@@ -166,6 +176,9 @@ impl Config {
         config.raft_election_min = properties.finite_duration(&keys::MASTER_RAFT_ELECTION_MIN)?;
         config.raft_election_max = properties.finite_duration(&keys::MASTER_RAFT_ELECTION_MAX)?;
         config.raft_snapshot_entries = properties.number(&keys::MASTER_RAFT_SNAPSHOT_ENTRIES)?;
+        config.backup_dir = properties.text(&keys::MASTER_BACKUP_DIR).to_owned();
+        let bind = properties.text(&keys::MASTER_BIND_HOST);
+        config.bind_host = (!bind.is_empty()).then(|| bind.to_owned());
         Ok(config)
     }
 

@@ -216,6 +216,8 @@ fn raft_config(config: &Config) -> RaftConfig {
     raft.election_min = config.raft_election_min;
     raft.election_max = config.raft_election_max;
     raft.snapshot_entries = config.raft_snapshot_entries;
+    raft.force_new_cluster = config.force_new_cluster;
+    raft.restore.clone_from(&config.restore);
     raft
 }
 

@@ -5,10 +5,12 @@
 // In the suite's own functions, too, a failure is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod bad_input;
 mod bad_storage;
 mod files;
 mod masters;
+mod quorum;
 mod settings;
 
 use goosefs_harness::{Binary, Said};

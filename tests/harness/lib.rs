@@ -7,6 +7,7 @@
 //! | `masters.rs` | [`Masters`]: three master processes alone, killed, stopped, cut off, wiped and started at will |
 //! | `wires.rs` | [`Wires`]: network namespaces and bridges, with wires that can be cut |
 //! | `dev_cluster.rs` | [`DevCluster`]: what `goosefs dev` starts as its user sees it: mount, commands, further processes, logs |
+//! | `master_processes.rs` | [`MasterProcesses`]: masters alone, each started with a list and flags of its own |
 //! | `command.rs` | [`Binary`]: commands of the binary, and what they said |
 //! | `logs.rs` | the scan of nodes' logs for lines that nobody expected |
 //! | `wait.rs` | [`wait_until`]: waiting for a condition, never for a time |
@@ -17,6 +18,7 @@ mod command;
 mod dev_cluster;
 mod in_process;
 mod logs;
+mod master_processes;
 mod masters;
 mod processes;
 mod wait;
@@ -26,6 +28,7 @@ pub use bytes::pattern;
 pub use command::{Binary, Said, undated};
 pub use dev_cluster::{DevCluster, Launch, Process, Record};
 pub use in_process::{InProcess, Options};
+pub use master_processes::MasterProcesses;
 pub use masters::{MASTERS, Masters};
 pub use processes::Processes;
 pub use wait::{LONG, wait_for, wait_until};

@@ -2,7 +2,7 @@
 //!
 //! The `authenticate` stream stays open as long as the login is used; every call carries its channel id.
 
-use super::{FilesClient, WorkersClient};
+use super::{FilesClient, JournalClient, MetaClient, OperatorClient, WorkersClient};
 use crate::config::Config;
 use bytes::Bytes;
 use goosefs_core::proto::public::sasl::sasl_authentication_service_client::SaslAuthenticationServiceClient;
@@ -61,6 +61,20 @@ impl Login {
     pub(crate) fn workers(&self) -> WorkersClient<Authenticated> {
         WorkersClient::with_interceptor(self.channel.clone(), self.stamp.clone())
             .max_decoding_message_size(64 << 20)
+    }
+}
+
+impl Login {
+    pub(crate) fn journal(&self) -> JournalClient<Authenticated> {
+        JournalClient::with_interceptor(self.channel.clone(), self.stamp.clone())
+    }
+
+    pub(crate) fn meta(&self) -> MetaClient<Authenticated> {
+        MetaClient::with_interceptor(self.channel.clone(), self.stamp.clone())
+    }
+
+    pub(crate) fn operator(&self) -> OperatorClient<Authenticated> {
+        OperatorClient::with_interceptor(self.channel.clone(), self.stamp.clone())
     }
 }
 

@@ -28,12 +28,14 @@ keys! {
     LOGIN_USER = "goosefs.security.login.username", Text, "", "The user that clients act as; the user of the process by default.";
 
     MASTER_HOSTNAME = "goosefs.master.hostname", Text, "127.0.0.1", "The host that a single master is dialled at and listens on.";
+    MASTER_BIND_HOST = "goosefs.master.bind.host", Text, "", "The address that a master listens on, 0.0.0.0 for all; the host of its own addresses by default.";
     MASTER_RPC_PORT = "goosefs.master.rpc.port", PORT, "9200", "RPC port of a master: gRPC of the GooseFS protocol, and frames.";
     MASTER_RPC_ADDRESSES = "goosefs.master.rpc.addresses", List, "", "host:port of every master's RPC port, in the order of their --id.";
     MASTER_WEB_PORT = "goosefs.master.web.port", PORT, "9201", "Port of a master's metrics and pages.";
     MASTER_JOURNAL_ADDRESSES = "goosefs.master.embedded.journal.addresses", List, "", "host:port of every master's Raft port, in the order of their --id.";
     MASTER_JOURNAL_PORT = "goosefs.master.embedded.journal.port", PORT, "9202", "Raft port of a master.";
     MASTER_JOURNAL_FOLDER = "goosefs.master.journal.folder", Text, "", "Where a master keeps its log and snapshots; journal in goosefs.home by default.";
+    MASTER_BACKUP_DIR = "goosefs.master.backup.directory", Text, "/goosefs_backups", "Where `goosefs fsadmin backup` writes when it is not told, on the root storage.";
     MASTER_ROOT_UFS = "goosefs.master.mount.table.root.ufs", Text, "", "URI of the storage that is mounted at / when a cluster starts for the first time; underFSStorage in goosefs.home by default.";
     MASTER_ROOT_READONLY = "goosefs.master.mount.table.root.readonly", Bool, "false", "The root mount takes no writes.";
     MASTER_RAFT_HEARTBEAT = "goosefs.master.raft.heartbeat", Duration, "50ms", "How often the leading master makes itself heard.";
@@ -83,7 +85,6 @@ pub const IGNORED: &[&str] = &[
     "goosefs.logs.dir",
     "goosefs.master.audit.",
     "goosefs.master.backup.",
-    "goosefs.master.bind.host",
     "goosefs.master.consistent.",
     "goosefs.master.daily.",
     "goosefs.master.embedded.journal.",

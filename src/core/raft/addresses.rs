@@ -53,6 +53,11 @@ impl Addresses {
         self.places.iter().filter(|(_, place)| !place.removed).map(|(slot, _)| *slot)
     }
 
+    /// Whether this was the Raft address of a slot that was taken out.
+    pub(super) fn is_removed(&self, raft: &str) -> bool {
+        self.places.values().any(|place| place.removed && place.raft == raft)
+    }
+
     /// Takes over what is newer in `others`; says whether anything was. What stems from another's configuration never is:
     /// which slots there are is for our own configuration, the leader and operators to say.
     pub(super) fn merge(&mut self, others: &Addresses) -> bool {

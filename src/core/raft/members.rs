@@ -58,8 +58,10 @@ impl Members {
         slots.dedup();
         let server = |slot: u32| {
             let place = self.me.place(slot).unwrap_or_default();
-            let leads = leader.as_ref().is_some_and(|leader| leader.slot == slot);
             let available = self.me.hears(slot, LATELY);
+            // Who led last is remembered until another does, be it dead or cut off.
+            let leads = leader.as_ref().is_some_and(|leader| leader.slot == slot)
+                && if slot == self.me.config.slot { self.lease.check().is_ok() } else { available };
             Server { slot, raft: place.raft, rpc: place.rpc, available, leads }
         };
         Quorum { servers: slots.into_iter().map(server).collect() }
@@ -163,14 +165,13 @@ impl Members {
     /// Takes in the master that was started at `address`, and waits until it votes. Its slot.
     ///
     /// # Errors
-    /// `NotLeader`; `Unavailable` when nobody answers there; `WrongCluster`; `InvalidArgument` when its id is taken;
-    /// `DeadlineExceeded` when it does not catch up in time.
+    /// `NotLeader`; `WrongCluster`; `InvalidArgument` when nobody answers there or its id is taken; `DeadlineExceeded` when it does not catch up in time.
     pub(super) async fn add(&self, address: &str) -> Result<u32> {
         self.check_leads()?;
         let mark = self.me.mark().ok_or_else(|| Error::not_leader(""))?;
         let who = self.network.identify_at(address).await.map_err(|error| match error.code {
             Code::InvalidArgument => error,
-            _ => Error::new(Code::Unavailable, format!("no master answers at {address}"))
+            _ => Error::new(Code::InvalidArgument, format!("no master answers at {address}"))
                 .hint("start it first, with an --id of its own and the list of all masters"),
         })?;
         if let Some(theirs) = ClusterMark::from_wire(who.cluster.as_ref())
@@ -227,10 +228,14 @@ impl Members {
     /// Takes the master at `address` out of the quorum. It may be gone already.
     ///
     /// # Errors
-    /// `NotLeader`, `NotFound`; `InvalidArgument` for the last one; `Unavailable` when too few of the others answer.
+    /// `NotLeader`, `NotFound`; `InvalidArgument` for the last one and when too few of the others answer.
     pub(super) async fn remove(&self, address: &str) -> Result<()> {
         self.check_leads()?;
-        let slot = self.slot_at(address)?;
+        let slot = match self.slot_at(address) {
+            // The answer to the first call was lost.
+            Err(_) if self.me.addresses().is_removed(address) => return Ok(()),
+            slot => slot?,
+        };
         let rest: Vec<(u64, u32)> = self.voters().into_iter().filter(|(_, other)| *other != slot).collect();
         if rest.is_empty() {
             let text = format!("{address} is the last master of the quorum");
@@ -242,7 +247,7 @@ impl Members {
                 "without {address} only {answering} of {} masters would answer, which is no majority",
                 rest.len()
             );
-            return Err(Error::new(Code::Unavailable, text).hint("start the others first"));
+            return Err(Error::new(Code::InvalidArgument, text).hint("start the others first"));
         }
         if slot == self.me.config.slot {
             let text = "this master leads; the next leader takes it out";
@@ -266,11 +271,11 @@ impl Members {
     /// The node that votes for the master at `address`.
     ///
     /// # Errors
-    /// `NotFound`; `Unavailable` when it does not answer.
+    /// `NotFound`; `InvalidArgument` when it does not answer.
     pub(super) fn candidate(&self, address: &str) -> Result<u64> {
         let slot = self.slot_at(address)?;
         if !self.me.hears(slot, LATELY) {
-            return Err(Error::new(Code::Unavailable, format!("{address} does not answer")));
+            return Err(Error::new(Code::InvalidArgument, format!("{address} does not answer")));
         }
         let found = self.voters().into_iter().find(|(_, other)| *other == slot).map(|(node, _)| node);
         found.ok_or_else(|| Error::new(Code::NotFound, format!("{address} does not vote")))

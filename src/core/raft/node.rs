@@ -378,8 +378,8 @@ impl Node {
     /// As leader, takes in the master that was started at Raft address `address` and waits until it votes. Its slot.
     ///
     /// # Errors
-    /// `NotLeader`; `Unavailable` when nobody answers there; `WrongCluster`; `InvalidArgument` when its id is taken;
-    /// `DeadlineExceeded` when it does not catch up in time; `Busy` while another change is under way.
+    /// `NotLeader`; `WrongCluster`; `InvalidArgument` when nobody answers there or its id is taken; `DeadlineExceeded`
+    /// when it does not catch up in time; `Busy` while another change is under way.
     pub async fn add_master(&self, address: &str) -> Result<u32> {
         self.inner.members.add(address).await
     }
@@ -388,8 +388,7 @@ impl Node {
     /// to be taken out hands its leadership over and answers `NotLeader`: the next one does it.
     ///
     /// # Errors
-    /// `NotLeader`, `NotFound`; `InvalidArgument` for the last one; `Unavailable` when too few of the others answer;
-    /// `Busy` while another change is under way.
+    /// `NotLeader`, `NotFound`; `InvalidArgument` for the last one and when too few of the others answer; `Busy` while another change is under way.
     pub async fn remove_master(&self, address: &str) -> Result<()> {
         let outcome = self.inner.members.remove(address).await;
         let own = self.inner.me.config.slot;
@@ -407,7 +406,7 @@ impl Node {
     /// As leader, hands leadership to the master at Raft address `address`.
     ///
     /// # Errors
-    /// `NotLeader`; `NotFound`; `Unavailable` when it does not answer or did not take over.
+    /// `NotLeader`; `NotFound`; `InvalidArgument` when it does not answer; `Unavailable` when it did not take over.
     pub async fn elect(&self, address: &str) -> Result<()> {
         let inner = &self.inner;
         if !inner.metrics.borrow_watched().state.is_leader() {

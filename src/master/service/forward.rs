@@ -8,7 +8,7 @@ use crate::master::Master;
 use bytes::Bytes;
 use goosefs_core::id::NodeId;
 use goosefs_core::proto::internal::Caller;
-use goosefs_core::raft::{Leader, Role, Status};
+use goosefs_core::raft::{Leader, Node, Role, Status};
 use goosefs_core::{Code, Error};
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
@@ -30,6 +30,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The old leader may still answer for so long after another one was elected.
 const OLD_LEADER_GRACE: Duration = Duration::from_secs(1);
+
+/// Calls that every master answers itself.
+const OWN: [&str; 2] = ["MetaMasterClientService/Backup", "MetaMasterClientService/GetBackupStatus"];
+
+/// A call that every master answers itself while it hears of no leader.
+const OWN_WITHOUT_LEADER: &str = "JournalMasterClientService/GetQuorumInfo";
 
 /// Who the standby says is calling.
 const USER_KEY: HeaderName = HeaderName::from_static("goosefs-user");
@@ -89,6 +95,13 @@ impl Held {
         Ok(request)
     }
 
+    /// Whether this master answers it itself, as things are.
+    fn is_own(&self, node: &Node) -> bool {
+        let led = || node.quorum().servers.iter().any(|server| server.leads);
+        let path = self.parts.uri.path();
+        OWN.iter().any(|own| path.ends_with(own)) || (path.ends_with(OWN_WITHOUT_LEADER) && !led())
+    }
+
     /// Whether it may be made twice.
     fn changes_nothing(&self) -> bool {
         let method = self.parts.uri.path().rsplit('/').next().unwrap_or_default();
@@ -114,7 +127,7 @@ impl Forwarder {
         };
         let deadline = Instant::now() + self.master.config.leader_wait;
         loop {
-            let (response, may_repeat) = match self.answerer(deadline).await {
+            let (response, may_repeat) = match self.answerer(&held, deadline).await {
                 Err(error) => return refusal(error),
                 Ok(Answerer::Here) => {
                     // The service's error type is uninhabited.
@@ -147,8 +160,11 @@ impl Forwarder {
     }
 
     /// Waits for a master that leads.
-    async fn answerer(&self, deadline: Instant) -> Result<Answerer, Error> {
+    async fn answerer(&self, held: &Held, deadline: Instant) -> Result<Answerer, Error> {
         let mut status = self.master.journal.node().status();
+        if held.is_own(self.master.journal.node()) {
+            return Ok(Answerer::Here);
+        }
         let found = status.wait_for(|status| answerer_of(status).is_some() || status.role == Role::Failed);
         let answerer = match tokio::time::timeout_at(deadline, found).await {
             Ok(Ok(status)) => answerer_of(&status),

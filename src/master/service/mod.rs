@@ -5,6 +5,8 @@
 //! | [`files`] | `FileSystemMasterClientService`: the namespace by path, one file per family of calls |
 //! | [`worker_list`] | `WorkerManagerMasterClientService`: who caches, how much |
 //! | [`reports`] | `MetricsMasterClientService` |
+//! | [`quorum`] | `JournalMasterClientService` and `Operator`: who the masters are |
+//! | [`meta`] | `MetaMasterClientService`: backups and checkpoints |
 //! | [`version`] | `ServiceVersionClientService`: how clients find the leader |
 //! | [`frames`] | our own framed service: the inode service, versions, heartbeats |
 //! | [`forward`] | what a standby does with calls that only the leader can answer |
@@ -12,6 +14,8 @@
 mod files;
 mod forward;
 mod frames;
+mod meta;
+mod quorum;
 mod reports;
 mod version;
 mod worker_list;
@@ -23,13 +27,19 @@ use crate::master::Master;
 use files::Files;
 use forward::{Forwarded, Forwarder};
 use goosefs_core::Result;
+use goosefs_core::proto::internal::operator_server::OperatorServer;
 use goosefs_core::proto::internal::{Caller, VendorOp};
 use goosefs_core::proto::public::block::worker_manager_master_client_service_server::WorkerManagerMasterClientServiceServer;
 use goosefs_core::proto::public::file::FileSystemMasterCommonPOptions;
 use goosefs_core::proto::public::file::file_system_master_client_service_server::FileSystemMasterClientServiceServer;
+use goosefs_core::proto::public::journal::journal_master_client_service_server::JournalMasterClientServiceServer;
+use goosefs_core::proto::public::meta::meta_master_client_service_server::MetaMasterClientServiceServer;
 use goosefs_core::proto::public::metric::metrics_master_client_service_server::MetricsMasterClientServiceServer;
 use goosefs_core::proto::public::version::service_version_client_service_server::ServiceVersionClientServiceServer;
-use goosefs_core::rpc::sasl::Sasl;
+use goosefs_core::rpc::sasl::{AuthType, Sasl};
+use goosefs_core::{Code, Error};
+use meta::Meta;
+use quorum::QuorumService;
 use reports::Reports;
 use std::future::Future;
 use std::sync::Arc;
@@ -54,8 +64,14 @@ pub(crate) fn client_routes(master: &Arc<Master>) -> Routes {
     ))
     .add_service(Forwarded::new(
         MetricsMasterClientServiceServer::new(Reports::new(master.clone())),
-        forwarder,
+        forwarder.clone(),
     ))
+    .add_service(Forwarded::new(
+        JournalMasterClientServiceServer::new(QuorumService::new(master.clone())),
+        forwarder.clone(),
+    ))
+    .add_service(Forwarded::new(OperatorServer::new(QuorumService::new(master.clone())), forwarder.clone()))
+    .add_service(Forwarded::new(MetaMasterClientServiceServer::new(Meta::new(master.clone())), forwarder))
     .add_service(ServiceVersionClientServiceServer::new(Version::new(master.clone())))
 }
 
@@ -64,6 +80,9 @@ pub(crate) fn forwarded_routes(master: &Arc<Master>) -> Routes {
     Routes::new(FileSystemMasterClientServiceServer::new(Files::new(master.clone())))
         .add_service(WorkerManagerMasterClientServiceServer::new(WorkerList::new(master.clone())))
         .add_service(MetricsMasterClientServiceServer::new(Reports::new(master.clone())))
+        .add_service(JournalMasterClientServiceServer::new(QuorumService::new(master.clone())))
+        .add_service(OperatorServer::new(QuorumService::new(master.clone())))
+        .add_service(MetaMasterClientServiceServer::new(Meta::new(master.clone())))
 }
 
 /// Answers one gRPC call: who calls, how long it took, what came of it.
@@ -89,6 +108,27 @@ where
             Err(error.into())
         }
     }
+}
+
+/// As [`answer`], for what only the user may do who runs the masters.
+async fn administer<Q, A, W>(
+    master: &Arc<Master>,
+    method: &'static str,
+    request: tonic::Request<Q>,
+    work: impl FnOnce(Arc<Master>, Caller, Q) -> W,
+) -> Result<tonic::Response<A>, tonic::Status>
+where
+    W: Future<Output = Result<A>>,
+{
+    answer(master, method, request, |master, caller, request| async move {
+        let superuser = &master.config.superuser;
+        if master.config.auth == AuthType::Simple && caller.user != *superuser {
+            let text = format!("user {} may not change or back up the masters", caller.user);
+            return Err(Error::new(Code::PermissionDenied, text).hint(format!("user {superuser} may")));
+        }
+        work(master, caller, request).await
+    })
+    .await
 }
 
 /// Which operation the common options name.

@@ -142,10 +142,16 @@ pub(super) async fn cluster(master: Arc<Master>, _: ClusterRequest) -> Result<Cl
     let status = node.status().borrow().clone();
     let leader = status.leader.as_ref().map(|leader| leader.slot);
     let config = &master.config;
-    let masters = config.rpc_addresses.iter().zip(0..).map(|(rpc, slot)| MasterEntry {
+    // Of masters that were added later only the addresses are known; their web ports follow as ours do by default.
+    let next = |rpc: &str| {
+        rpc.rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok())
+            .map_or(0, |port: u16| port.saturating_add(1))
+    };
+    let masters = node.rpc_addresses().into_iter().map(|(slot, rpc)| MasterEntry {
         slot,
-        rpc: rpc.clone(),
-        web_port: config.web_ports.get(slot as usize).copied().map(u32::from).unwrap_or_default(),
+        web_port: config.web_ports.get(slot as usize).copied().unwrap_or_else(|| next(&rpc)).into(),
+        rpc,
         leader: leader == Some(slot),
         self_: slot == config.id,
     });
