@@ -8,7 +8,7 @@ use goosefs_client::meta::CreateOptions;
 use goosefs_client::{Client, Config};
 use goosefs_core::metrics::Metrics;
 use goosefs_core::path::NsPath;
-use goosefs_core::proto::internal::WriteType;
+use goosefs_core::proto::internal::{Caller, WriteType};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,9 @@ const TIME: Duration = Duration::from_secs(3);
 
 /// A client of the cluster.
 pub(crate) fn client(dev: &Dev) -> Client {
-    Client::new(Config::new(dev.masters.split(',').map(str::to_owned).collect()), &Metrics::new())
+    let masters = dev.masters.split(',').map(str::to_owned).collect();
+    let caller = Caller { user: "root".to_owned(), group: "root".to_owned() };
+    Client::new(Config { caller, ..Config::new(masters) }, &Metrics::new())
 }
 
 pub(crate) async fn run(dev: &Dev, folder: &Path, rounds: usize) -> anyhow::Result<()> {
@@ -31,7 +33,7 @@ pub(crate) async fn run(dev: &Dev, folder: &Path, rounds: usize) -> anyhow::Resu
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             ours.push(creates(&client, &root, &number, callers).await?);
-            theirs.push(syncs(folder)?);
+            theirs.push(syncs(folder, "syncs")?);
         }
         report::ratio(
             &format!("creates by {callers} callers / fdatasyncs of one writer"),
@@ -70,19 +72,21 @@ async fn creates(
     Ok(rate(made as f64, begun.elapsed()))
 }
 
-/// One create, as FUSE makes it.
+/// One create, as FUSE makes it; returns the file's node.
 pub(crate) async fn create(
     client: &Client,
     parent: goosefs_core::id::InodeId,
     number: u64,
-) -> anyhow::Result<()> {
+) -> goosefs_core::Result<u64> {
     let options = CreateOptions { block_size: 64 << 20, write_type: WriteType::MustCache };
-    client.inodes().create(parent, &format!("f{number}"), 0o644, options, &client.config().caller).await?;
-    Ok(())
+    let name = format!("f{number}");
+    let made = client.inodes().create(parent, &name, 0o644, options, &client.config().caller).await?;
+    Ok(made.content)
 }
 
-fn syncs(folder: &Path) -> anyhow::Result<f64> {
-    let path = folder.join("syncs");
+/// fdatasyncs per second of one writer of a file in `folder`.
+pub(crate) fn syncs(folder: &Path, name: &str) -> anyhow::Result<f64> {
+    let path = folder.join(name);
     let mut file = std::fs::File::create(&path)?;
     let begun = Instant::now();
     let mut made = 0_u64;

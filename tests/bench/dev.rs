@@ -55,12 +55,22 @@ impl Dev {
         Ok(Dev { binary, process, mount: dir.join("mnt"), dir, masters: masters.join(",") })
     }
 
+    /// The binary that is measured.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// Runs `goosefs fs …`.
     pub(crate) fn fs(&self, args: &[&str]) -> anyhow::Result<()> {
+        self.run(&[&["fs"], args].concat())
+    }
+
+    /// Runs `goosefs …` against this cluster.
+    pub(crate) fn run(&self, args: &[&str]) -> anyhow::Result<()> {
         let mut command = Command::new(&self.binary);
-        command.arg("fs").args(args).arg(format!("-Dgoosefs.master.rpc.addresses={}", self.masters));
+        command.args(args).arg(format!("-Dgoosefs.master.rpc.addresses={}", self.masters));
         let output = command.output()?;
-        ensure!(output.status.success(), "goosefs fs {args:?}: {}", String::from_utf8_lossy(&output.stdout));
+        ensure!(output.status.success(), "goosefs {args:?}: {}", String::from_utf8_lossy(&output.stdout));
         Ok(())
     }
 
@@ -85,8 +95,8 @@ impl Dev {
                 found.push(Process { name: format!("{kind} {number}"), pid });
             }
         }
-        found
-            .push(Process { name: "fuse".to_owned(), pid: pid(&record["fuse"]).context("no FUSE process")? });
+        let fuse = pid(&record["fuse"]);
+        found.extend(fuse.map(|pid| Process { name: "fuse".to_owned(), pid }));
         Ok(found)
     }
 

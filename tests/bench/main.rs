@@ -8,7 +8,8 @@
 //! | `cached` | FUSE reads of a cached file against the same `fio` on the bare file; the daemon's counter shows who read |
 //! | `cold` | a cold file from a web server through FUSE against `curl` |
 //! | `creates` | creates per second against fdatasyncs per second of the same disk |
-//! | `memory` | resident memory of every process after many files were created |
+//! | `memory` | resident memory of every process after 100,000 files were created |
+//! | `scale` | a namespace of a million files: memory per inode, operations per second, recovery |
 
 mod cached;
 mod cold;
@@ -16,11 +17,12 @@ mod creates;
 mod dev;
 mod memory;
 mod report;
+mod scale;
 
 use anyhow::Context;
 use clap::Parser;
 use dev::Dev;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Figures of a dev cluster of the real binary.
 #[derive(Parser, Debug)]
@@ -31,15 +33,21 @@ struct Args {
     /// Where the cluster and the files lie; a folder below it is made and removed. The disk that is measured.
     #[arg(long, default_value = ".")]
     dir: PathBuf,
-    /// Files that are created before memory is looked at.
-    #[arg(long, env = "BENCH_FILES", default_value_t = 100_000)]
+    /// Files of the namespace that `scale` measures.
+    #[arg(long, env = "BENCH_FILES", default_value_t = 1_000_000)]
     files: u64,
     /// Rounds of each measurement; medians are printed.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only these: cached, cold, creates, memory.
+    /// Only these: cached, cold, creates, memory, scale.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+}
+
+impl Args {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -49,9 +57,19 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(measure(&args, folder.path()))
 }
 
-async fn measure(args: &Args, folder: &std::path::Path) -> anyhow::Result<()> {
-    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+async fn measure(args: &Args, folder: &Path) -> anyhow::Result<()> {
     report::machine();
+    if ["cached", "cold", "creates", "memory"].iter().any(|name| args.wants(name)) {
+        whole_cluster(args, folder).await?;
+    }
+    if args.wants("scale") {
+        scale::run(&args.binary, folder, args.files).await?;
+    }
+    Ok(())
+}
+
+/// What is measured on one cluster with a mount.
+async fn whole_cluster(args: &Args, folder: &Path) -> anyhow::Result<()> {
     let source = folder.join("web");
     std::fs::create_dir_all(&source)?;
     let web = goosefs_ufs::testing::Serving::of(&source, goosefs_ufs::testing::Page::Autoindex);
@@ -65,17 +83,17 @@ async fn measure(args: &Args, folder: &std::path::Path) -> anyhow::Result<()> {
     dev::write_random(&bare, cached::BYTES)?;
     dev::write_random(&source.join(cold::NAME), cold::BYTES)?;
     let dev = Dev::start(&args.binary, &folder.join("dev"), &[format!("--mount=/web={}", web.uri())])?;
-    if wanted("cached") {
+    if args.wants("cached") {
         cached::run(&dev, &bare, args.rounds)?;
     }
-    if wanted("cold") {
+    if args.wants("cold") {
         cold::run(&dev, &source, &web.uri(), args.rounds)?;
     }
-    if wanted("creates") {
+    if args.wants("creates") {
         creates::run(&dev, folder, args.rounds).await?;
     }
-    if wanted("memory") {
-        memory::run(&dev, args.files).await?;
+    if args.wants("memory") {
+        memory::run(&dev).await?;
     }
     dev.stop()
 }

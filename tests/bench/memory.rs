@@ -2,6 +2,7 @@
 
 use crate::creates::{client, create};
 use crate::dev::Dev;
+use crate::report;
 use anyhow::Context;
 use goosefs_core::id::InodeId;
 use goosefs_core::path::NsPath;
@@ -9,12 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Files that are created before memory is looked at.
+const FILES: u64 = 100_000;
+
 const CALLERS: usize = 64;
 
 /// What the processes may do with their memory before it is looked at.
 const REST: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run(dev: &Dev, files: u64) -> anyhow::Result<()> {
+pub(crate) async fn run(dev: &Dev) -> anyhow::Result<()> {
     let client = client(dev);
     let root = NsPath::parse("/memory")?;
     let parent = InodeId(client.paths().make_dir(&root, 0o755, true).await?.inode);
@@ -24,7 +28,7 @@ pub(crate) async fn run(dev: &Dev, files: u64) -> anyhow::Result<()> {
         tokio::spawn(async move {
             loop {
                 let next = number.fetch_add(1, Ordering::Relaxed);
-                if next >= files {
+                if next >= FILES {
                     return Ok::<(), anyhow::Error>(());
                 }
                 create(&client, parent, next).await?;
@@ -36,17 +40,9 @@ pub(crate) async fn run(dev: &Dev, files: u64) -> anyhow::Result<()> {
     }
     client.shutdown(Duration::from_secs(5)).await;
     tokio::time::sleep(REST).await;
-    println!("\nresident memory after {files} files were created and {} s passed", REST.as_secs());
+    println!("\nresident memory after {FILES} files were created and {} s passed", REST.as_secs());
     for process in dev.processes()? {
-        println!("  {:<10} {:>8.1} MB", process.name, resident(process.pid)?);
+        println!("  {:<10} {:>8.1} MB", process.name, report::resident(process.pid)? / 1e6);
     }
     Ok(())
-}
-
-/// Megabytes, as /proc says (proc_pid_status(5)).
-fn resident(pid: i32) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kilobytes / 1024.0)
 }

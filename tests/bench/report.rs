@@ -1,5 +1,6 @@
 //! How figures are printed.
 
+use anyhow::Context;
 use std::time::Duration;
 
 /// The middle of `values`.
@@ -22,6 +23,14 @@ pub(crate) fn ratio(what: &str, unit: &str, ours: (&str, &mut [f64]), theirs: (&
     println!("\n{what}: {share:.2}");
     println!("  {ours_at:>12.1} {unit}  {}", ours.0);
     println!("  {theirs_at:>12.1} {unit}  {}", theirs.0);
+}
+
+/// Resident bytes of a process, as /proc says (proc_pid_status(5)).
+pub(crate) fn resident(pid: i32) -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kilobytes * 1024.0)
 }
 
 /// Units per second.

@@ -1,0 +1,90 @@
+//! Making the files, and finding them again.
+
+use crate::creates::create;
+use crate::report::rate;
+use anyhow::Context;
+use goosefs_client::Client;
+use goosefs_core::id::InodeId;
+use goosefs_core::path::NsPath;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Callers that make them, each a client of its own.
+pub(crate) const CALLERS: usize = 64;
+
+/// Files of one directory.
+pub(crate) const PER_DIRECTORY: u64 = 1000;
+
+/// The files `/scale/d<n>/f<number>`.
+pub(crate) struct Files {
+    directories: Arc<Vec<InodeId>>,
+    nodes: Arc<Vec<u64>>,
+}
+
+impl Files {
+    /// Makes `count` files, all callers at once, and prints how fast.
+    pub(crate) async fn create(clients: &[Client], count: u64) -> anyhow::Result<Files> {
+        let first = clients.first().context("no clients")?;
+        let mut directories = Vec::new();
+        for number in 0..count.div_ceil(PER_DIRECTORY) {
+            let path = NsPath::parse(&format!("/scale/d{number}"))?;
+            directories.push(InodeId(first.paths().make_dir(&path, 0o755, true).await?.inode));
+        }
+        let directories = Arc::new(directories);
+        let nodes: Arc<Vec<AtomicU64>> = Arc::new((0..count).map(|_| AtomicU64::new(0)).collect());
+        let number = Arc::new(AtomicU64::new(0));
+        let begun = Instant::now();
+        let callers = clients.iter().map(|client| {
+            let (client, number) = (client.clone(), number.clone());
+            let (directories, nodes) = (directories.clone(), nodes.clone());
+            tokio::spawn(async move {
+                loop {
+                    let next = number.fetch_add(1, Ordering::Relaxed);
+                    let Some(node) = nodes.get(usize::try_from(next)?) else { return anyhow::Ok(()) };
+                    let parent = directories[usize::try_from(next / PER_DIRECTORY)?];
+                    node.store(create(&client, parent, next).await?, Ordering::Relaxed);
+                }
+            })
+        });
+        for caller in futures::future::join_all(callers).await {
+            caller.context("a caller panicked")??;
+        }
+        println!("  created by {CALLERS} callers: {:.0} files/s", rate(count as f64, begun.elapsed()));
+        let nodes = nodes.iter().map(|node| node.load(Ordering::Relaxed)).collect();
+        Ok(Files { directories, nodes: Arc::new(nodes) })
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.nodes.len() as u64
+    }
+
+    /// The node of some file, another for each `seed`.
+    pub(crate) fn node(&self, seed: u64) -> u64 {
+        self.nodes[self.some(seed)]
+    }
+
+    /// The path of some file that [`super::rates`] leaves in place.
+    pub(crate) fn path(&self, seed: u64) -> String {
+        let number = self.some(seed);
+        format!("/scale/d{}/f{number}", number as u64 / PER_DIRECTORY)
+    }
+
+    /// Some directory.
+    pub(crate) fn directory(&self, seed: u64) -> InodeId {
+        self.directories[self.some(seed) / PER_DIRECTORY as usize]
+    }
+
+    /// The directory and name of file `number`, if there is such a file.
+    pub(crate) fn entry(&self, number: u64) -> Option<(InodeId, String)> {
+        let directory = self.directories.get(usize::try_from(number / PER_DIRECTORY).ok()?)?;
+        (number < self.len()).then(|| (*directory, format!("f{number}")))
+    }
+
+    /// Files whose number is in the middle half are only read. A multiplication spreads neighbours (Knuth, TAOCP 6.4).
+    fn some(&self, seed: u64) -> usize {
+        let half = (self.len() / 2).max(1);
+        let spread = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16;
+        usize::try_from(self.len() / 4 + spread % half).unwrap_or(0)
+    }
+}
