@@ -1,12 +1,13 @@
-//! What the leader does from time to time: founds the cluster and mounts its root at the first start, closes silent sessions, announces uploads
-//! that are due, gives up workers that are gone, and counts.
+//! What the leader does from time to time: founds the cluster and mounts its root at the first start, makes mounts
+//! read-only whose storage cannot be written, closes silent sessions, announces uploads that are due, gives up workers
+//! that are gone, and counts.
 
 use crate::journal::Op;
 use crate::master::Master;
 use crate::workers::give_up_gone;
 use goosefs_core::id::{ContentId, MountId};
 use goosefs_core::proto::internal::{Caller, Persistence, WriteType};
-use goosefs_core::proto::journal::{CloseSessions, Found, Mount, entry::Command};
+use goosefs_core::proto::journal::{CloseSessions, Found, Mount, UpdateMount, entry::Command};
 use goosefs_core::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,11 +89,11 @@ async fn found(master: &Master) -> Result<bool> {
         let made = tokio::fs::create_dir_all(&config.root_ufs).await;
         made.map_err(|cause| Error::io(format!("make the folder {}", config.root_ufs), cause))?;
     }
-    master.connectors.make(&config.root_ufs, &config.root_options)?;
+    let storage = master.connectors.make(&config.root_ufs, &config.root_options)?;
     let command = Command::Mount(Mount {
         path: "/".to_owned(),
         ufs: config.root_ufs.clone(),
-        read_only: config.root_read_only,
+        read_only: config.root_read_only || !storage.capabilities().writable,
         shared: true,
         options: config.root_options.clone().into_iter().collect(),
     });
@@ -109,9 +110,41 @@ async fn round(master: &Master, cursor: &AtomicU64) -> Result<()> {
     if !master.journal.leads() {
         return Ok(());
     }
+    protect_unwritable(master).await?;
     close_silent_sessions(master).await?;
     give_up_gone(&master.journal, &master.workers, master.config.worker_gone).await?;
     announce_due_uploads(master, cursor).await
+}
+
+/// Mounts of storages that cannot be written take no writes, whatever the version said that made them: what is refused
+/// only when it is uploaded would stand in the namespace until then, for everybody.
+async fn protect_unwritable(master: &Master) -> Result<()> {
+    let mounts = master.journal.read()?.mounts();
+    for mount in mounts.into_iter().filter(|mount| !mount.read_only) {
+        let writable = match master.connectors.of(&mount) {
+            Ok(storage) => storage.capabilities().writable,
+            Err(error) => {
+                tracing::warn!(mount = mount.path, %error, "the storage of a mount cannot be used");
+                continue;
+            }
+        };
+        if writable {
+            continue;
+        }
+        tracing::info!(
+            mount = mount.path,
+            ufs = mount.ufs,
+            "the storage cannot be written: read-only from now on"
+        );
+        let command = Command::UpdateMount(UpdateMount {
+            path: mount.path,
+            read_only: true,
+            shared: mount.shared,
+            options: mount.options.into_iter().collect(),
+        });
+        master.journal.propose(command, &Caller::default(), Op::Unnumbered).await?;
+    }
+    Ok(())
 }
 
 async fn close_silent_sessions(master: &Master) -> Result<()> {

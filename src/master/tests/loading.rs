@@ -1,15 +1,19 @@
 //! Metadata of the under-storage: loaded once, together, never by halves.
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, caller};
 use crate::mounts::Connect;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use goosefs_core::proto::internal::{
-    AttrResponse, Fingerprint, LookupRequest, NodeKind, ReadDirRequest, ReadDirResponse,
+    AttrResponse, CreateRequest, Empty, Fingerprint, LookupRequest, MakeDirRequest, NodeKind, ReadDirRequest,
+    ReadDirResponse, RemoveRequest, RenameRequest, SetAttrRequest, SymlinkRequest, TruncateRequest,
 };
 use goosefs_core::proto::method;
+use goosefs_core::proto::public::file::{
+    GetMountTablePRequest, MountPOptions, MountPRequest, UpdateMountPRequest,
+};
 use goosefs_core::{Code, Error, Result};
 use goosefs_ufs::{Attributes, Capabilities, Entry, Space, Ufs, Writer};
 use parking_lot::Mutex;
@@ -29,6 +33,8 @@ struct Watched {
     /// Looks and listings fail at once.
     down: AtomicBool,
     slow: AtomicBool,
+    /// What it says of itself; its calls refuse writes all the same.
+    claims_writable: AtomicBool,
     files: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -73,12 +79,16 @@ fn no_writes<T>() -> Result<T> {
 #[async_trait]
 impl Ufs for Around {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { writable: false, atomic_rename: false, directories: true, attributes: false }
+        let writable = self.0.claims_writable.load(Ordering::SeqCst);
+        Capabilities { writable, atomic_rename: false, directories: true, attributes: false }
     }
 
     async fn stat(&self, path: &str) -> Result<Entry> {
         self.0.looks.fetch_add(1, Ordering::SeqCst);
         self.0.check()?;
+        if path.is_empty() {
+            return Ok(Entry { kind: NodeKind::Directory, ..entry("", 0) });
+        }
         match self.0.files.lock().get(path) {
             Some(length) => Ok(entry(path, *length)),
             None => Err(Error::new(Code::NotFound, path)),
@@ -227,4 +237,84 @@ async fn without_an_interval_what_is_known_is_never_looked_at_again() {
     watched.files.lock().insert("a".to_owned(), 10);
     assert_eq!(lookup(&cluster, "a").await.unwrap().length, 1);
     assert_eq!(watched.looks.load(Ordering::SeqCst), 0);
+}
+
+async fn refused(cluster: &Cluster) {
+    let client = cluster.client();
+    let (caller, parent, name) = (Some(caller()), 0, "a".to_owned());
+    let known = lookup(cluster, "a").await.unwrap();
+    let new = "new".to_owned();
+    let create = CreateRequest {
+        caller: caller.clone(),
+        parent,
+        name: new.clone(),
+        mode: 0o644,
+        ..Default::default()
+    };
+    let make = MakeDirRequest { caller: caller.clone(), parent, name: new.clone(), mode: 0o755, op: None };
+    let link = SymlinkRequest {
+        caller: caller.clone(),
+        name: new.clone(),
+        target: "a".to_owned(),
+        ..Default::default()
+    };
+    let truncate = TruncateRequest { caller: caller.clone(), content: known.content, op: None };
+    let remove = RemoveRequest { caller: caller.clone(), parent, name: name.clone(), ..Default::default() };
+    let rename = RenameRequest { caller: caller.clone(), parent, name, new_name: new, ..Default::default() };
+    let chmod = SetAttrRequest { caller, node: known.content, mode: Some(0o600), ..Default::default() };
+    let outcomes = [
+        client.call::<_, AttrResponse>(method::CREATE, &create).await.map(drop),
+        client.call::<_, AttrResponse>(method::MAKE_DIR, &make).await.map(drop),
+        client.call::<_, AttrResponse>(method::SYMLINK, &link).await.map(drop),
+        client.call::<_, AttrResponse>(method::TRUNCATE, &truncate).await.map(drop),
+        client.call::<_, Empty>(method::REMOVE, &remove).await.map(drop),
+        client.call::<_, AttrResponse>(method::RENAME, &rename).await.map(drop),
+        client.call::<_, AttrResponse>(method::SET_ATTR, &chmod).await.map(drop),
+    ];
+    for outcome in outcomes {
+        assert_eq!(outcome.unwrap_err().code, Code::ReadOnly);
+    }
+    assert_eq!(names(cluster).await.unwrap(), ["a"], "nothing was left behind");
+    assert_eq!(lookup(cluster, "a").await.unwrap(), known);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storage_that_cannot_be_written_is_mounted_read_only() {
+    let watched = Watched::with(&[("a", 1)]);
+    let cluster = over(&watched, None).await;
+    refused(&cluster).await;
+
+    let mut files = cluster.grpc(0);
+    let unasked = MountPOptions { read_only: Some(false), ..Default::default() };
+    let root = UpdateMountPRequest { goosefs_path: Some("/".to_owned()), options: Some(unasked.clone()) };
+    files.update_mount(root).await.unwrap();
+    let table = files.get_mount_table(GetMountTablePRequest {}).await.unwrap().into_inner().mount_points;
+    assert_eq!(table["/"].read_only, Some(true));
+    refused(&cluster).await;
+
+    let mount = MountPRequest {
+        goosefs_path: Some("/m".to_owned()),
+        ufs_path: Some("web".to_owned()),
+        options: Some(unasked),
+    };
+    files.mount(mount).await.unwrap();
+    let table = files.get_mount_table(GetMountTablePRequest {}).await.unwrap().into_inner().mount_points;
+    assert_eq!(table["/m"].read_only, Some(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mount_in_the_log_whose_storage_cannot_be_written_becomes_read_only() {
+    let watched = Watched::with(&[("a", 1)]);
+    watched.claims_writable.store(true, Ordering::SeqCst);
+    let cluster = over(&watched, None).await;
+    assert!(!lookup(&cluster, "a").await.unwrap().read_only);
+    // As after an upgrade from a version that did not ask the connector.
+    watched.claims_writable.store(false, Ordering::SeqCst);
+    cluster
+        .until("the mount is read-only", async || match lookup(&cluster, "a").await?.read_only {
+            true => Ok(()),
+            false => Err(Error::new(Code::Busy, "not yet")),
+        })
+        .await;
+    refused(&cluster).await;
 }

@@ -39,13 +39,13 @@ pub(super) async fn mount(
     let ufs = request.ufs_path.filter(|ufs| !ufs.is_empty());
     let ufs = ufs.ok_or_else(|| Error::new(Code::InvalidArgument, "the request names no ufsPath"))?;
     let options = request.options.unwrap_or_default();
-    check_storage(&master, &ufs, &options.properties).await?;
+    let writable = check_storage(&master, &ufs, &options.properties).await?;
     // What the under-storage has there must be known, so that nothing is hidden by accident.
     let found = master.finder.resolve(&path, Freshness::Loaded, false).await?;
     let command = Command::Mount(Mount {
         path: found.path.to_string(),
         ufs,
-        read_only: options.read_only.unwrap_or_default(),
+        read_only: options.read_only.unwrap_or_default() || !writable,
         shared: options.shared.unwrap_or_default(),
         options: options.properties,
     });
@@ -53,8 +53,9 @@ pub(super) async fn mount(
     Ok(MountPResponse {})
 }
 
-/// Whether the storage is there: its URI and options are right, and its root can be looked at and listed.
-async fn check_storage(master: &Master, uri: &str, options: &HashMap<String, String>) -> Result<()> {
+/// Whether the storage is there: its URI and options are right, and its root can be looked at and listed. Says whether it
+/// can be written at all: what cannot is mounted read-only, asked for or not.
+async fn check_storage(master: &Master, uri: &str, options: &HashMap<String, String>) -> Result<bool> {
     let options: BTreeMap<String, String> = options.clone().into_iter().collect();
     let ufs = master.connectors.make(uri, &options)?;
     let look = async {
@@ -63,7 +64,7 @@ async fn check_storage(master: &Master, uri: &str, options: &HashMap<String, Str
         ufs.list("").await?.next().await.transpose()
     };
     match tokio::time::timeout(LOOK_TIMEOUT, look).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(_)) => Ok(ufs.capabilities().writable),
         Ok(Err(error)) => Err(of_storage(error.context(format!("look at {uri}")))),
         Err(_) => Err(Error::new(Code::Ufs, format!("{uri} did not answer within {LOOK_TIMEOUT:?}"))),
     }
@@ -93,10 +94,10 @@ pub(super) async fn update_mount(
     let Some(known) = known else {
         return Err(Error::new(Code::NotFound, format!("\"{path}\" is not a mount point")));
     };
-    check_storage(&master, &known.ufs, &options.properties).await?;
+    let writable = check_storage(&master, &known.ufs, &options.properties).await?;
     let command = Command::UpdateMount(UpdateMount {
         path: path.to_string(),
-        read_only: options.read_only.unwrap_or_default(),
+        read_only: options.read_only.unwrap_or_default() || !writable,
         shared: options.shared.unwrap_or_default(),
         options: options.properties,
     });
