@@ -35,7 +35,7 @@ pub enum Command {
     /// Run a master
     #[command(
         after_help = "Example, the first of three:\n  goosefs master --id 0 \\\n    -Dgoosefs.master.rpc.addresses=m0:9200,m1:9200,m2:9200 \\\n    \
-                      -Dgoosefs.master.embedded.journal.addresses=m0:9202,m1:9202,m2:9202 \\\n    -Dgoosefs.master.journal.folder=/var/lib/goosefs/journal"
+                      -Dgoosefs.master.embedded.journal.addresses=m0:9202,m1:9202,m2:9202 \\\n    -Dgoosefs.master.journal.folder=/var/lib/goosefs/journal \\\n    -Dgoosefs.master.mount.table.root.ufs=https://host/folder/"
     )]
     Master(MasterArgs),
     /// Run a worker

@@ -5,7 +5,8 @@ use goosefs_core::id::ClusterId;
 use goosefs_core::raft::Restore;
 use goosefs_core::rpc::sasl::AuthType;
 use goosefs_core::{Code, Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -160,6 +161,12 @@ impl Config {
             config.superuser = user.to_owned();
         }
         config.root_ufs = match properties.text(&keys::MASTER_ROOT_UFS) {
+            "" if spread_out(&config.raft_addresses) => {
+                let text =
+                    "goosefs.master.mount.table.root.ufs is not set, and the masters are on several machines";
+                return Err(Error::new(Code::InvalidArgument, text)
+                    .hint("set it to a storage that every master and worker reaches, like https://host/path/ or a folder on a shared file system"));
+            }
             "" => {
                 config.make_root_folder = true;
                 home.join("underFSStorage").display().to_string()
@@ -235,6 +242,14 @@ fn host_of(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
+/// Whether the masters have several hosts that are not this machine's loopback: a folder here is not one there.
+fn spread_out(addresses: &[String]) -> bool {
+    let loopback =
+        |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let hosts: BTreeSet<&str> = addresses.iter().map(|address| host_of(address)).collect();
+    hosts.len() > 1 && !hosts.iter().all(|host| loopback(host))
+}
+
 /// Our own web port is configured; the others' follow their RPC ports, as ours does by default.
 fn web_ports(config: &Config, properties: &Properties) -> Result<Vec<u16>> {
     let own: u16 = properties.number(&keys::MASTER_WEB_PORT)?;
@@ -273,6 +288,9 @@ mod tests {
         assert_eq!(one.web_ports, [9201]);
         assert!(one.make_root_folder && one.root_ufs.ends_with("/underFSStorage"));
         let hosts = Properties::new().with(&keys::MASTER_JOURNAL_ADDRESSES, "a:9202,b:9202,c:9202");
+        let no_root = Config::from_properties(&hosts, 2).unwrap_err();
+        assert!(no_root.message.contains("goosefs.master.mount.table.root.ufs is not set"), "{no_root}");
+        let hosts = hosts.with(&keys::MASTER_ROOT_UFS, "https://storage/");
         let three = Config::from_properties(&hosts, 2).unwrap();
         assert_eq!(three.rpc_addresses, ["a:9200", "b:9200", "c:9200"]);
         assert!(Config::from_properties(&hosts, 3).unwrap_err().message.contains("--id 3"));

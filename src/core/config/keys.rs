@@ -36,7 +36,7 @@ keys! {
     MASTER_JOURNAL_PORT = "goosefs.master.embedded.journal.port", PORT, "9202", "Raft port of a master.";
     MASTER_JOURNAL_FOLDER = "goosefs.master.journal.folder", Text, "", "Where a master keeps its log and snapshots; journal in goosefs.home by default.";
     MASTER_BACKUP_DIR = "goosefs.master.backup.directory", Text, "/goosefs_backups", "Where `goosefs fsadmin backup` writes when it is not told, on the root storage.";
-    MASTER_ROOT_UFS = "goosefs.master.mount.table.root.ufs", Text, "", "URI of the storage that is mounted at / when a cluster starts for the first time; underFSStorage in goosefs.home by default.";
+    MASTER_ROOT_UFS = "goosefs.master.mount.table.root.ufs", Text, "", "URI of the storage that is mounted at / when a cluster starts for the first time; underFSStorage in goosefs.home by default, as long as all masters are on one machine.";
     MASTER_ROOT_READONLY = "goosefs.master.mount.table.root.readonly", Bool, "false", "The root mount takes no writes.";
     MASTER_RAFT_HEARTBEAT = "goosefs.master.raft.heartbeat", Duration, "50ms", "How often the leading master makes itself heard.";
     MASTER_RAFT_ELECTION_MIN = "goosefs.master.raft.election.min", Duration, "150ms", "Shortest time without a leader before an election.";
