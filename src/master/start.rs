@@ -108,7 +108,7 @@ impl Running {
     /// free and its directory may be opened again.
     pub async fn abort(&self) {
         self.tasks.shutdown(Duration::ZERO).await;
-        self.node.shutdown().await;
+        self.node.abort().await;
     }
 
     /// Waits until it has ended: `Ok` after [`Running::shutdown`].

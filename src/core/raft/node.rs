@@ -512,7 +512,11 @@ impl Node {
             .max_by_key(|node| replication.get(node).cloned().flatten())
     }
 
-    /// Stops at once.
+    /// Stops Raft and closes the log at once, as far as others can tell like a kill: the lead is not handed over.
+    pub async fn abort(&self) {
+        self.stop().await;
+    }
+
     pub(super) async fn stop(&self) {
         let inner = &self.inner;
         inner.tasks.stop().cancel();

@@ -26,6 +26,7 @@ pub(super) struct Cluster {
     dir: TempDir,
     configs: Vec<Config>,
     masters: Vec<Option<Running>>,
+    connect: Box<dyn Fn() -> Box<Connect>>,
     pub(super) tasks: Tasks,
     session: u64,
     next: AtomicU64,
@@ -42,7 +43,7 @@ impl Cluster {
         count: u32,
         fill: impl FnOnce(&std::path::Path),
         adjust: impl Fn(&mut Config),
-        connect: impl Fn() -> Box<Connect>,
+        connect: impl Fn() -> Box<Connect> + 'static,
     ) -> Cluster {
         let dir = TempDir::new().unwrap();
         let ufs = dir.path().join("ufs");
@@ -61,6 +62,7 @@ impl Cluster {
         let mut cluster = Cluster {
             configs: Vec::new(),
             masters: Vec::new(),
+            connect: Box::new(connect),
             tasks: Tasks::new("test"),
             session: rand::random::<u64>() | 1,
             next: AtomicU64::new(0),
@@ -73,7 +75,7 @@ impl Cluster {
             config.root_ufs = ufs.display().to_string();
             adjust(&mut config);
             let deps = Deps { clock: SystemClock::shared(), listeners: Some(listeners) };
-            let running = start_with(config.clone(), deps, connect()).await.unwrap();
+            let running = start_with(config.clone(), deps, (cluster.connect)()).await.unwrap();
             cluster.configs.push(config);
             cluster.masters.push(Some(running));
         }
@@ -131,11 +133,16 @@ impl Cluster {
         master.shutdown(Duration::from_secs(5)).await;
     }
 
+    /// Stops a master as a kill would: nothing is handed over, connections break.
+    pub(super) async fn kill(&mut self, id: usize) {
+        self.masters[id].take().unwrap().abort().await;
+    }
+
     /// Starts a stopped master again, on the same ports and folder.
     pub(super) async fn restart(&mut self, id: usize) {
         let config = self.configs[id].clone();
         let deps = Deps { clock: SystemClock::shared(), listeners: None };
-        let running = start_with(config, deps, Box::new(goosefs_ufs::connect)).await.unwrap();
+        let running = start_with(config, deps, (self.connect)()).await.unwrap();
         tokio::time::timeout(PATIENCE, running.ready()).await.unwrap().unwrap();
         self.masters[id] = Some(running);
     }
@@ -145,7 +152,7 @@ impl Cluster {
         for id in 0..self.masters.len() {
             if self.masters[id].is_none() {
                 let deps = Deps { clock: SystemClock::shared(), listeners: None };
-                let connect = Box::new(goosefs_ufs::connect);
+                let connect = (self.connect)();
                 self.masters[id] = Some(start_with(self.configs[id].clone(), deps, connect).await.unwrap());
             }
         }

@@ -148,6 +148,7 @@ impl Ufs for Around {
 }
 
 async fn over(watched: &Arc<Watched>, interval: Option<Duration>) -> Cluster {
+    let watched = watched.clone();
     Cluster::start_with(
         1,
         |_| {},
@@ -155,7 +156,7 @@ async fn over(watched: &Arc<Watched>, interval: Option<Duration>) -> Cluster {
             config.sync_interval = interval;
             config.load_batch = 3;
         },
-        || watched.connect(),
+        move || watched.connect(),
     )
     .await
 }

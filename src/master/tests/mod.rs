@@ -1,6 +1,7 @@
 //! Whole masters in one process, with real Raft, real ports and a local under-storage.
 
 mod cluster;
+mod effects;
 mod failover;
 mod frames;
 mod loading;

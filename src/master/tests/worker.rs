@@ -15,7 +15,7 @@ use goosefs_core::{Code, Error, Result};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A worker whose bytes are all `x`.
 pub(super) struct TestWorker {
@@ -25,6 +25,8 @@ pub(super) struct TestWorker {
     pub(super) uploads: AtomicUsize,
     /// Uploads that fail before one succeeds.
     pub(super) failures: AtomicUsize,
+    /// The next upload is done but never answered.
+    pub(super) silent: AtomicBool,
     pub(super) dropped: Mutex<Vec<u64>>,
     /// What it says that it has cached of every content.
     pub(super) cached: u64,
@@ -47,6 +49,7 @@ impl TestWorker {
             ufs: cluster.ufs(),
             uploads: AtomicUsize::new(0),
             failures: AtomicUsize::new(0),
+            silent: AtomicBool::new(false),
             dropped: Mutex::default(),
             cached: 5,
         });
@@ -118,7 +121,11 @@ impl FrameService for Answers {
     async fn call(&self, call: Call) {
         match call.method {
             method::UPLOAD_CONTENT => {
+                let silent = self.0.silent.swap(false, Ordering::SeqCst);
                 let outcome = call.request().and_then(|request| self.0.upload(&request));
+                if silent {
+                    call.cancelled().cancelled().await;
+                }
                 call.answer(outcome).await;
             }
             method::DROP_CONTENTS => {

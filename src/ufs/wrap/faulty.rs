@@ -47,6 +47,10 @@ pub enum Fault {
     DoneButFail(Error),
     /// The call waits first.
     Delay(Duration),
+    /// The call never begins, and never ends.
+    Hang,
+    /// The call is done but never ends: the caller cannot know.
+    DoneButHang,
     /// The stream fails after so many items (entries, or chunks of a read).
     BreakAfter(usize, Error),
     /// The stream just ends after so many items, as no honest storage does.
@@ -92,6 +96,11 @@ impl Faults {
                 tokio::time::sleep(delay).await;
                 call.await
             }
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::DoneButHang) => {
+                call.await?;
+                std::future::pending().await
+            }
             Some(Fault::BreakAfter(..) | Fault::EndAfter(_)) | None => call.await,
         }
     }
@@ -112,6 +121,7 @@ impl Faults {
                 Ok(call.await?.take(items).chain(end).boxed())
             }
             Some(Fault::EndAfter(items)) => Ok(call.await?.take(items).boxed()),
+            Some(Fault::Hang | Fault::DoneButHang) => std::future::pending().await,
             None => call.await,
         }
     }
