@@ -27,6 +27,13 @@ const KEPT: u64 = 5;
 /// A directory is made in one of so many cycles.
 const DIRECTORIES: u64 = 4;
 
+/// How long an operation was under way after something happened, and how long after that it was begun.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Gap {
+    pub(crate) lasted: Duration,
+    pub(crate) begun: Duration,
+}
+
 /// What one writer did.
 #[derive(Default)]
 pub(crate) struct Writer {
@@ -145,7 +152,7 @@ impl Load {
 
     /// The slowest operation of each writer that was under way after `moment`, counted from then; and the first end of
     /// one that was begun after it.
-    pub(crate) fn gaps(&self, moment: Instant) -> (Vec<Duration>, Duration) {
+    pub(crate) fn gaps(&self, moment: Instant) -> (Vec<Gap>, Duration) {
         let mut first = Duration::MAX;
         let of = |writer: &Writer| {
             let times = times(writer);
@@ -155,7 +162,11 @@ impl Load {
                     first = first.min(*end - moment);
                 }
             }
-            after.map(|(begun, end)| *end - (*begun).max(moment)).max().unwrap_or_default()
+            let gap = |(begun, end): &(Instant, Instant)| {
+                let begun = (*begun).max(moment);
+                Gap { lasted: *end - begun, begun: begun - moment }
+            };
+            after.map(gap).max().unwrap_or_default()
         };
         let gaps = self.shared.writers.iter().map(of).collect();
         (gaps, first)

@@ -20,7 +20,7 @@ pub(crate) struct Gaps {
 }
 
 impl Gaps {
-    pub(crate) fn add(&mut self, fault: &'static str, gaps: &[Duration], first: Duration) {
+    pub(crate) fn add(&mut self, fault: &'static str, gaps: impl Iterator<Item = Duration>, first: Duration) {
         self.by_fault.entry(fault).or_default().extend(gaps);
         self.first.push(first);
     }

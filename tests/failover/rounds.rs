@@ -168,9 +168,13 @@ impl Rounds {
     ) -> anyhow::Result<()> {
         let (each, first) = self.load.gaps(moment);
         let worst = each.iter().max().copied().unwrap_or_default();
-        let (worst_ms, first_ms) = (worst.as_millis(), first.as_millis());
-        println!("round {number}: master {leader}, {name}: slowest {worst_ms} ms, first write {first_ms} ms");
-        gaps.add(name, &each, first);
+        println!(
+            "round {number}: master {leader}, {name}: slowest {} ms, begun {} ms after it; first write {} ms",
+            worst.lasted.as_millis(),
+            worst.begun.as_millis(),
+            first.as_millis()
+        );
+        gaps.add(name, each.iter().map(|gap| gap.lasted), first);
         if self.masters.runs(leader) {
             self.load.check(&self.masters, &self.observer).await?;
         }

@@ -9,6 +9,7 @@ use crate::proto::internal;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
@@ -30,6 +31,8 @@ pub(super) struct Me {
     started: Instant,
     /// Whether this directory has been in use before this start.
     used: bool,
+    /// Peers' messages are refused: Raft is about to stop, or has.
+    pub(super) stopping: AtomicBool,
 }
 
 impl Me {
@@ -50,6 +53,7 @@ impl Me {
             heard: Mutex::default(),
             started: Instant::now(),
             used,
+            stopping: AtomicBool::new(false),
         }
     }
 
@@ -211,12 +215,16 @@ impl Me {
     /// Checks that a message of a cluster member is meant for us; a new directory takes over the sender's cluster.
     ///
     /// # Errors
-    /// `WrongCluster`, `NotFound` when the sender means another life of this slot, I/O errors.
+    /// `WrongCluster`, `NotFound` when the sender means another life of this slot, `Unavailable` when this node stops, I/O
+    /// errors.
     pub(super) async fn admit(
         self: &Arc<Me>,
         mark: Option<&internal::ClusterMark>,
         target: u64,
     ) -> Result<()> {
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(Error::new(Code::Unavailable, "this master is shutting down"));
+        }
         let theirs = ClusterMark::from_wire(mark)
             .ok_or_else(|| Error::new(Code::InvalidArgument, "a Raft message without cluster id"))?;
         let identity = self.identity();

@@ -519,6 +519,7 @@ impl Node {
 
     pub(super) async fn stop(&self) {
         let inner = &self.inner;
+        inner.me.stopping.store(true, Ordering::SeqCst);
         inner.tasks.stop().cancel();
         if let Err(error) = inner.raft.shutdown().await {
             tracing::warn!(%error, "Raft had stopped with an error");

@@ -128,6 +128,28 @@ impl Journal {
                 outcome => break outcome?,
             }
         };
+        self.end_of(applied).await
+    }
+
+    /// The answer to `op` if it was applied before. Whoever looks at the namespace before it proposes asks this first: the
+    /// operation's own effect, or what others did since, must not be taken for a reason to refuse its retry.
+    ///
+    /// # Errors
+    /// The operation's own, and as [`Journal::read`].
+    pub(crate) async fn answered(&self, op: Op) -> Result<Option<Applied>> {
+        let known = match op {
+            Op::Unnumbered => None,
+            Op::Session(op) => self.read()?.answer_of(&op),
+            Op::Vendor(op) => self.read()?.vendor_answer_of(&op),
+        };
+        match known {
+            Some(known) => self.end_of(answer(known?)?).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits for the side effect that a command announced, if it did.
+    async fn end_of(&self, applied: Applied) -> Result<Applied> {
         if applied.intent == 0 {
             return Ok(applied);
         }

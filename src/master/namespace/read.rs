@@ -9,8 +9,10 @@ use super::view::{
 use goosefs_core::error::Result;
 use goosefs_core::id::{ContentId, InodeId, IntentId, MountId, WorkerId};
 use goosefs_core::path::NsPath;
-use goosefs_core::proto::internal::{self, Attr, BlockHolders, DirEntry, NodeKind, Persistence};
-use goosefs_core::proto::journal;
+use goosefs_core::proto::internal::{
+    self, Attr, BlockHolders, DirEntry, NodeKind, Persistence, SessionOp, VendorOp,
+};
+use goosefs_core::proto::journal::{self, Applied};
 use goosefs_core::raft::ClusterMark;
 
 /// Nodes.
@@ -241,6 +243,18 @@ impl Namespace {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// The answer to a session's operation that was applied before; an intent's number while its effect is under way.
+    #[must_use]
+    pub fn answer_of(&self, op: &SessionOp) -> Option<Result<Applied>> {
+        self.answers.of_session(op)
+    }
+
+    /// As [`Namespace::answer_of`], for an operation of a client of the GooseFS protocol.
+    #[must_use]
+    pub fn vendor_answer_of(&self, op: &VendorOp) -> Option<Result<Applied>> {
+        self.answers.of_vendor(op, &self.vendor_places)
     }
 
     /// Index of the last applied entry: goes into `LoadChildren::since`.

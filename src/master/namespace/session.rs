@@ -147,6 +147,16 @@ impl Answers {
         Ok(None)
     }
 
+    /// The answer to an operation that was applied before, without taking note of anything.
+    pub(super) fn of_session(&self, op: &SessionOp) -> Option<Result<Applied>> {
+        Some(self.sessions.get(&op.session)?.answers.get(&op.sequence)?.applied())
+    }
+
+    /// As [`Answers::of_session`], for a client of the GooseFS protocol.
+    pub(super) fn of_vendor(&self, op: &VendorOp, places: &Places) -> Option<Result<Applied>> {
+        Some(self.vendor_at(*places.get(&(op.most, op.least))?)?.answer.applied())
+    }
+
     /// Keeps the answer to the operation of `entry`. What the client is to try again is not kept.
     pub(super) fn remember(&mut self, entry: &Entry, applied: &Applied, now_ms: u64, places: &mut Places) {
         if applied.error.as_ref().is_some_and(|error| Code::from_number(error.code).retryable()) {

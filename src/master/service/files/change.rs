@@ -31,6 +31,9 @@ pub(super) async fn remove(
     let path = path_of(request.path.as_ref())?;
     let options = request.options.unwrap_or_default();
     let op = vendor_op(options.common_options.as_ref());
+    if master.journal.answered(op).await?.is_some() {
+        return Ok(DeletePResponse {});
+    }
     let found = master.finder.resolve(&path, Freshness::Loaded, false).await?;
     let (parent, name) = place_or_retry(&found, &path, op)?;
     let recursive = options.recursive.unwrap_or_default();
@@ -62,6 +65,9 @@ pub(super) async fn rename(
     let from = path_of(request.path.as_ref())?;
     let to = path_of(request.dst_path.as_ref())?;
     let op = vendor_op(request.options.and_then(|options| options.common_options).as_ref());
+    if master.journal.answered(op).await?.is_some() {
+        return Ok(RenamePResponse {});
+    }
     let source = master.finder.resolve(&from, Freshness::Loaded, false).await?;
     let (parent, name) = place_or_retry(&source, &from, op)?;
     let target = master.finder.resolve(&to, Freshness::Loaded, false).await?;
@@ -98,6 +104,10 @@ pub(super) async fn set_attribute(
 ) -> Result<SetAttributePResponse> {
     let path = path_of(request.path.as_ref())?;
     let options = request.options.unwrap_or_default();
+    let op = vendor_op(options.common_options.as_ref());
+    if master.journal.answered(op).await?.is_some() {
+        return Ok(SetAttributePResponse {});
+    }
     let found = master.finder.existing(&path, Freshness::Loaded, false).await?;
     let mut set_xattr = HashMap::new();
     if let Some(policy) = options.write_p_type.and_then(|policy| WritePType::try_from(policy).ok()) {
@@ -115,7 +125,6 @@ pub(super) async fn set_attribute(
         recursive: options.recursive.unwrap_or_default(),
         ..SetAttributes::default()
     });
-    let op = vendor_op(options.common_options.as_ref());
     master.journal.propose(command, &caller, op).await?;
     Ok(SetAttributePResponse {})
 }

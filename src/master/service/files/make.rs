@@ -123,6 +123,10 @@ pub(super) async fn complete_file(
 ) -> Result<CompleteFilePResponse> {
     let path = path_of(request.path.as_ref())?;
     let options = request.options.unwrap_or_default();
+    let op = vendor_op(options.common_options.as_ref());
+    if master.journal.answered(op).await?.is_some() {
+        return Ok(CompleteFilePResponse {});
+    }
     let attr = file_at(&master, &path).await?;
     refuse_other_file(&attr, request.inode_id, &path)?;
     commit_locations(&master, &caller, &options.locations).await?;
@@ -137,7 +141,6 @@ pub(super) async fn complete_file(
     };
     let content = ContentId(attr.content);
     let written = Written { content, length, checksum, maybe_in_ufs: length > 0 };
-    let op = vendor_op(options.common_options.as_ref());
     master.complete(&written, &caller, op).await?;
     if options.async_persist_options.is_some() {
         master.persist_later(content, length, &caller).await;

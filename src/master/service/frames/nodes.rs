@@ -70,6 +70,9 @@ pub(super) async fn read_dir(master: Arc<Master>, request: ReadDirRequest) -> Re
 }
 
 pub(super) async fn create(master: Arc<Master>, request: CreateRequest) -> Result<AttrResponse> {
+    if let Some(applied) = answered(&master, request.op).await? {
+        return attr_of(applied);
+    }
     let parent = known_directory(&master, request.parent, &request.name).await?;
     let command = Command::CreateFile(CreateFile {
         parent,
@@ -83,6 +86,9 @@ pub(super) async fn create(master: Arc<Master>, request: CreateRequest) -> Resul
 }
 
 pub(super) async fn make_dir(master: Arc<Master>, request: MakeDirRequest) -> Result<AttrResponse> {
+    if let Some(applied) = answered(&master, request.op).await? {
+        return attr_of(applied);
+    }
     let parent = known_directory(&master, request.parent, &request.name).await?;
     let through = in_writable_mount(&*master.journal.read()?, parent)?;
     let command = Command::MakeDirectory(MakeDirectory {
@@ -97,12 +103,18 @@ pub(super) async fn make_dir(master: Arc<Master>, request: MakeDirRequest) -> Re
 }
 
 pub(super) async fn symlink(master: Arc<Master>, request: SymlinkRequest) -> Result<AttrResponse> {
+    if let Some(applied) = answered(&master, request.op).await? {
+        return attr_of(applied);
+    }
     let parent = known_directory(&master, request.parent, &request.name).await?;
     let command = Command::MakeSymlink(MakeSymlink { parent, name: request.name, target: request.target });
     attr_of(numbered(&master, command, request.caller, request.op).await?)
 }
 
 pub(super) async fn remove(master: Arc<Master>, request: RemoveRequest) -> Result<Empty> {
+    if answered(&master, request.op).await?.is_some() {
+        return Ok(Empty {});
+    }
     let parent = known_directory(&master, request.parent, &request.name).await?;
     let known = master.journal.read()?.lookup(InodeId(parent), &request.name);
     if let Ok(attr) = known
@@ -123,6 +135,9 @@ pub(super) async fn remove(master: Arc<Master>, request: RemoveRequest) -> Resul
 }
 
 pub(super) async fn rename(master: Arc<Master>, request: RenameRequest) -> Result<AttrResponse> {
+    if let Some(applied) = answered(&master, request.op).await? {
+        return attr_of(applied);
+    }
     let parent = known_directory(&master, request.parent, &request.name).await?;
     let new_parent = known_directory(&master, request.new_parent, &request.new_name).await?;
     let replaced = master.journal.read()?.lookup(InodeId(new_parent), &request.new_name);
@@ -142,6 +157,9 @@ pub(super) async fn rename(master: Arc<Master>, request: RenameRequest) -> Resul
 }
 
 pub(super) async fn set_attr(master: Arc<Master>, request: SetAttrRequest) -> Result<AttrResponse> {
+    if let Some(applied) = answered(&master, request.op).await? {
+        return attr_of(applied);
+    }
     let inode = master.journal.read()?.inode_of(request.node)?;
     let command = Command::SetAttributes(SetAttributes {
         inode: inode.0,
@@ -161,6 +179,9 @@ pub(super) async fn truncate(master: Arc<Master>, request: TruncateRequest) -> R
 }
 
 pub(super) async fn complete(master: Arc<Master>, request: CompleteRequest) -> Result<AttrResponse> {
+    if let Some(applied) = answered(&master, request.op).await? {
+        return attr_of(applied);
+    }
     let written = Written {
         content: ContentId(request.content),
         length: request.length,
@@ -192,6 +213,11 @@ fn in_writable_mount(namespace: &Namespace, inode: u64) -> Result<bool> {
         Err(error) if error.code == Code::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The answer that an operation got before, when this is a retry.
+async fn answered(master: &Master, op: Option<SessionOp>) -> Result<Option<Applied>> {
+    master.journal.answered(session_op(op)).await
 }
 
 async fn numbered(
