@@ -3,7 +3,8 @@
 use super::cluster::{Cluster, caller};
 use goosefs_core::Code;
 use goosefs_core::proto::internal::{
-    AttrResponse, CreateRequest, ReadDirRequest, ReadDirResponse, WriteType,
+    AttrResponse, CreateRequest, Empty, MakeDirRequest, NodeKind, ReadDirRequest, ReadDirResponse,
+    RemoveRequest, SessionOp, SetAttrRequest, WriteType,
 };
 use goosefs_core::proto::internal::{ClusterRequest, ClusterResponse, StatFsRequest, StatFsResponse};
 use goosefs_core::proto::method;
@@ -48,6 +49,53 @@ async fn creates_go_on_when_the_leader_is_gone_and_none_is_lost_or_doubled() {
     }
     made.sort();
     assert_eq!(names(&client).await, made);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_gets_its_first_answer_whatever_was_done_since() {
+    let cluster = Cluster::start(1, |_| {}).await;
+    let (client, other) = (cluster.client(), cluster.client());
+    let folder = MakeDirRequest {
+        op: cluster.op(&client).await,
+        caller: Some(caller()),
+        parent: 0,
+        name: "folder".to_owned(),
+        mode: 0o755,
+    };
+    let made: AttrResponse = client.call(method::MAKE_DIR, &folder).await.unwrap();
+    let parent = made.attr.as_ref().unwrap().inode;
+    // Their answers get lost: nothing is acknowledged after this.
+    let lost = |op: Option<SessionOp>| op.map(|op| SessionOp { acknowledged: 1, ..op });
+    let create = CreateRequest {
+        op: lost(cluster.op(&client).await),
+        caller: Some(caller()),
+        parent,
+        name: "file".to_owned(),
+        mode: 0o644,
+        block_size: 1 << 20,
+        write_type: WriteType::MustCache as i32,
+    };
+    let created: AttrResponse = client.call(method::CREATE, &create).await.unwrap();
+    let set = SetAttrRequest {
+        op: lost(cluster.op(&client).await),
+        caller: Some(caller()),
+        node: created.attr.as_ref().unwrap().inode,
+        mode: Some(0o600),
+        ..SetAttrRequest::default()
+    };
+    let changed: AttrResponse = client.call(method::SET_ATTR, &set).await.unwrap();
+    for (parent, name, expect) in [(parent, "file", NodeKind::File), (0, "folder", NodeKind::Directory)] {
+        let request = RemoveRequest {
+            op: None,
+            caller: Some(caller()),
+            parent,
+            name: name.to_owned(),
+            expect: expect as i32,
+        };
+        let _: Empty = other.call(method::REMOVE, &request).await.unwrap();
+    }
+    assert_eq!(client.call::<_, AttrResponse>(method::CREATE, &create).await.unwrap(), created);
+    assert_eq!(client.call::<_, AttrResponse>(method::SET_ATTR, &set).await.unwrap(), changed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
