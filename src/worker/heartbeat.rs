@@ -11,7 +11,8 @@ use goosefs_core::id::ContentId;
 use goosefs_core::proto::internal::{HeartbeatRequest, HeartbeatResponse, TierUsage, WorkerAddress};
 use goosefs_core::proto::method;
 use goosefs_core::{Code, Error, Result};
-use std::collections::BTreeMap;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(crate) struct Heartbeats {
     dropping: tokio::sync::Mutex<()>,
     ready: watch::Sender<bool>,
     answered: Vec<AtomicBool>,
+    /// Masters that are told though the configuration does not name them: the others say that they were added.
+    added: Mutex<BTreeSet<String>>,
     failure: watch::Sender<Option<Error>>,
 }
 
@@ -54,20 +57,46 @@ impl Heartbeats {
             dropping: tokio::sync::Mutex::new(()),
             ready,
             answered: masters.iter().map(|_| AtomicBool::new(false)).collect(),
+            added: Mutex::default(),
             failure,
         });
         for (number, master) in masters.into_iter().enumerate() {
-            let heartbeats = heartbeats.clone();
-            node.tasks.spawn(format!("heartbeat-{master}"), async move {
-                heartbeats.run(number, &master).await;
-            });
+            heartbeats.spawn(Some(number), master);
         }
     }
 
-    async fn run(&self, number: usize, master: &str) {
+    fn spawn(self: &Arc<Heartbeats>, number: Option<usize>, master: String) {
+        let heartbeats = self.clone();
+        self.node.tasks.spawn(format!("heartbeat-{master}"), async move {
+            heartbeats.run(number, &master).await;
+        });
+    }
+
+    /// Begins to tell masters that were added, and leaves those that were taken out.
+    fn note(self: &Arc<Heartbeats>, masters: Vec<String>) {
+        // One that knows none is of another version.
+        if masters.is_empty() {
+            return;
+        }
+        let configured = &self.node.config.masters;
+        let now: BTreeSet<String> =
+            masters.into_iter().filter(|master| !configured.contains(master)).collect();
+        let before = std::mem::replace(&mut *self.added.lock(), now.clone());
+        for master in now.difference(&before) {
+            tracing::info!(master, "a master was added");
+            self.spawn(None, master.clone());
+        }
+    }
+
+    /// Tells one master until the worker stops, or until that master is none any more. `number` is its place in the
+    /// configuration.
+    async fn run(self: &Arc<Heartbeats>, number: Option<usize>, master: &str) {
         let stop = self.node.tasks.stop();
         let mut heard = true;
         loop {
+            if number.is_none() && !self.added.lock().contains(master) {
+                return;
+            }
             tokio::select! {
                 () = stop.cancelled() => break,
                 outcome = self.tell(number, master) => match outcome {
@@ -91,7 +120,7 @@ impl Heartbeats {
         let _whoever_hears_it = tokio::time::timeout(GOODBYE, self.send(master, true)).await;
     }
 
-    async fn tell(&self, number: usize, master: &str) -> Result<()> {
+    async fn tell(self: &Arc<Heartbeats>, number: Option<usize>, master: &str) -> Result<()> {
         let response = match tokio::time::timeout(PATIENCE, self.send(master, false)).await {
             Ok(response) => response?,
             Err(_) => return Err(Error::new(Code::DeadlineExceeded, format!("{master} does not answer"))),
@@ -104,7 +133,10 @@ impl Heartbeats {
             return Err(Error::new(Code::WrongCluster, message));
         }
         self.follow(&response).await?;
-        self.answered[number].store(true, Ordering::Release);
+        self.note(response.masters);
+        if let Some(answered) = number.and_then(|number| self.answered.get(number)) {
+            answered.store(true, Ordering::Release);
+        }
         let all = self.answered.iter().all(|answered| answered.load(Ordering::Acquire));
         if !response.leader.is_empty() && (response.leader == master || all) {
             self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));

@@ -93,6 +93,7 @@ pub(super) async fn heartbeat(master: Arc<Master>, request: HeartbeatRequest) ->
         interval_ms: u32::try_from(master.config.heartbeat.as_millis()).unwrap_or(u32::MAX),
         dropped_up_to: dropped.up_to,
         dropped_overrun: dropped.overrun,
+        masters: master.journal.node().rpc_addresses().into_iter().map(|(_, rpc)| rpc).collect(),
     })
 }
 
