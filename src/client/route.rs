@@ -148,7 +148,9 @@ impl Router {
             return Ok(());
         }
         let begun = Instant::now();
-        let answer: WorkersResponse = self.inner.masters.call(method::WORKERS, &WorkersRequest {}).await?;
+        let mut answer: WorkersResponse =
+            self.inner.masters.call(method::WORKERS, &WorkersRequest {}).await?;
+        self.inner.masters.learn(std::mem::take(&mut answer.masters));
         self.update(answer);
         *last = Some(begun);
         Ok(())

@@ -9,12 +9,16 @@ use goosefs_core::metrics::Metrics;
 use goosefs_core::raft::Restore;
 use goosefs_master::{Config, Deps, Running};
 use std::ffi::OsStr;
+use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Names a backup to found the cluster with; set in pods.
 const BACKUP_VARIABLE: &str = "JOURNAL_BACKUP";
+
+/// How long a master of several waits for its own name.
+const OWN_NAME: Duration = Duration::from_secs(60);
 
 struct Master {
     id: u32,
@@ -51,10 +55,32 @@ fn restore(args: &MasterArgs) -> Option<Restore> {
     Some(Restore { file: local(&file), if_new: true })
 }
 
+/// Waits for a name of our own that is not known yet, as it is while a cluster is being started.
+fn wait_for_name(host: &str) {
+    let until = Instant::now() + OWN_NAME;
+    let mut told = false;
+    while let Err(error) = (host, 0).to_socket_addrs() {
+        if Instant::now() >= until {
+            return;
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(host, %error, "waiting for our own name to be known");
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 fn web(properties: &Properties, id: u32) -> Result<Option<String>> {
     let addresses = properties.list(&keys::MASTER_RPC_ADDRESSES);
     let own = addresses.get(id as usize).and_then(|address| address.rsplit_once(':')).map(|(host, _)| host);
-    let host = own.unwrap_or_else(|| properties.text(&keys::MASTER_HOSTNAME));
+    let host = match properties.text(&keys::MASTER_BIND_HOST) {
+        "" => own.unwrap_or_else(|| properties.text(&keys::MASTER_HOSTNAME)),
+        bind => bind,
+    };
+    if addresses.len() > 1 {
+        // The role would wait for it, and the web port comes first.
+        wait_for_name(host);
+    }
     Ok(Some(format!("{host}:{}", properties.number::<u16>(&keys::MASTER_WEB_PORT)?)))
 }
 

@@ -193,10 +193,20 @@ pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>
     Ok(Running { addresses, metrics, node, tasks })
 }
 
+/// How long a master of several may wait for its own name: in a cluster that is being started, names come late.
+const OWN_NAME: Duration = Duration::from_secs(60);
+
 async fn bind(config: &Config) -> Result<Listeners> {
+    let (rpc, raft) =
+        (config.listen_address(&config.rpc_addresses)?, config.listen_address(&config.raft_addresses)?);
+    if config.raft_addresses.len() > 1 {
+        for address in [&rpc, &raft] {
+            server::until_resolved(address, OWN_NAME).await;
+        }
+    }
     Ok(Listeners {
-        rpc: server::bind("master RPC", &config.listen_address(&config.rpc_addresses)?).await?,
-        raft: server::bind("master Raft", &config.listen_address(&config.raft_addresses)?).await?,
+        rpc: server::bind("master RPC", &rpc).await?,
+        raft: server::bind("master Raft", &raft).await?,
     })
 }
 

@@ -78,6 +78,7 @@ impl Heartbeats {
         if masters.is_empty() {
             return;
         }
+        self.node.masters.learn(masters.clone());
         let configured = &self.node.config.masters;
         let now: BTreeSet<String> =
             masters.into_iter().filter(|master| !configured.contains(master)).collect();

@@ -2,7 +2,9 @@
 
 mod data;
 mod failover;
+mod membership;
 mod names;
+mod outages;
 mod processes;
 
 use goosefs_client::Client;

@@ -360,6 +360,14 @@ impl DevCluster {
         Ok(())
     }
 
+    /// Pids of the masters as they run now.
+    #[must_use]
+    pub fn master_pids(&self) -> Vec<i32> {
+        let own = |id: usize| self.own.get(&format!("master-{id}")).map(Child::id);
+        let pids = self.record.masters.iter().enumerate().map(|(id, master)| own(id).unwrap_or(master.pid));
+        pids.filter_map(|pid| i32::try_from(pid).ok()).collect()
+    }
+
     fn process(&self, name: &str) -> anyhow::Result<&Process> {
         let numbered =
             |text: &str| text.rsplit_once('-').and_then(|(_, number)| number.parse::<usize>().ok());

@@ -29,7 +29,7 @@ pub struct MasterProcesses {
 
 #[derive(Debug)]
 struct Master {
-    host: String,
+    raft_host: String,
     port: u16,
     child: Option<Child>,
 }
@@ -43,7 +43,7 @@ impl MasterProcesses {
         let folder = tempfile::Builder::new().prefix("goosefs-masters-").tempdir()?;
         fs::create_dir(folder.path().join("ufs"))?;
         let base = free_ports(count * STEP)?;
-        let master = |id| Master { host: "127.0.0.1".to_owned(), port: base + STEP * id, child: None };
+        let master = |id| Master { raft_host: "127.0.0.1".to_owned(), port: base + STEP * id, child: None };
         Ok(MasterProcesses {
             binary: binary.into(),
             masters: (0..count).map(master).collect(),
@@ -85,9 +85,9 @@ impl MasterProcesses {
         self.wrap = command.iter().map(|word| (*word).to_owned()).collect();
     }
 
-    /// The host of master `id` in lists from now on.
+    /// The host of master `id` in lists of Raft addresses from now on.
     pub fn name(&mut self, id: usize, host: &str) {
-        host.clone_into(&mut self.masters[id].host);
+        host.clone_into(&mut self.masters[id].raft_host);
     }
 
     /// Gives master `id` another port, as if it had moved to another machine.
@@ -102,13 +102,13 @@ impl MasterProcesses {
     /// `host:port` that clients dial.
     #[must_use]
     pub fn rpc(&self, id: usize) -> String {
-        format!("{}:{}", self.masters[id].host, self.masters[id].port)
+        format!("127.0.0.1:{}", self.masters[id].port)
     }
 
     /// `host:port` of Raft.
     #[must_use]
     pub fn raft(&self, id: usize) -> String {
-        format!("{}:{}", self.masters[id].host, self.masters[id].port + 2)
+        format!("{}:{}", self.masters[id].raft_host, self.masters[id].port + 2)
     }
 
     /// A folder for the test's own files.
@@ -305,7 +305,13 @@ impl MasterProcesses {
     /// A client of all masters.
     #[must_use]
     pub fn client(&self) -> Client {
-        let mut config = Config::new((0..self.count()).map(|id| self.rpc(id)).collect());
+        self.client_of(&(0..self.count()).collect::<Vec<_>>())
+    }
+
+    /// A client whose configuration names these masters.
+    #[must_use]
+    pub fn client_of(&self, ids: &[usize]) -> Client {
+        let mut config = Config::new(ids.iter().map(|id| self.rpc(*id)).collect());
         config.caller = goosefs_core::proto::internal::Caller { user: "root".into(), group: "root".into() };
         Client::new(config, &Metrics::new())
     }

@@ -28,6 +28,8 @@ const ROUND: Duration = Duration::from_millis(200);
 const CAUGHT_UP: u64 = 1000;
 /// A master that has not answered for so long is shown as unavailable.
 const LATELY: Duration = Duration::from_secs(3);
+/// For a master that was just started to answer.
+const STARTING: Duration = Duration::from_secs(5);
 /// For a new master to get a snapshot and catch up.
 const CATCHING_UP: Duration = Duration::from_secs(90);
 
@@ -169,11 +171,7 @@ impl Members {
     pub(super) async fn add(&self, address: &str) -> Result<u32> {
         self.check_leads()?;
         let mark = self.me.mark().ok_or_else(|| Error::not_leader(""))?;
-        let who = self.network.identify_at(address).await.map_err(|error| match error.code {
-            Code::InvalidArgument => error,
-            _ => Error::new(Code::InvalidArgument, format!("no master answers at {address}"))
-                .hint("start it first, with an --id of its own and the list of all masters"),
-        })?;
+        let who = self.answer_of(address).await?;
         if let Some(theirs) = ClusterMark::from_wire(who.cluster.as_ref())
             && theirs != mark
         {
@@ -184,6 +182,7 @@ impl Members {
             return Err(Error::new(Code::InvalidArgument, text));
         }
         self.take_in(who.node, who.slot, address, &who.rpc).await?;
+        self.me.heard(who.slot, who.node);
         let until = Instant::now() + CATCHING_UP;
         while !self.votes(who.node) {
             self.check_leads()?;
@@ -197,6 +196,23 @@ impl Members {
         Ok(who.slot)
     }
 
+    /// Who is at `address`; waits a moment for a master that was just started.
+    async fn answer_of(&self, address: &str) -> Result<wire::IdentifyResponse> {
+        let until = Instant::now() + STARTING;
+        loop {
+            match self.network.identify_at(address).await {
+                Err(error) if error.code == Code::InvalidArgument => return Err(error),
+                Err(_) if Instant::now() >= until => {
+                    let text = format!("no master answers at {address}");
+                    return Err(Error::new(Code::InvalidArgument, text)
+                        .hint("start it first, with an --id of its own and the list of all masters"));
+                }
+                Err(_) => tokio::time::sleep(ROUND).await,
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
     fn votes(&self, node: u64) -> bool {
         let metrics = self.metrics.borrow_watched();
         let settled = metrics.membership_config == metrics.committed_membership_config;
@@ -204,6 +220,21 @@ impl Members {
         settled
             && membership.get_joint_config().len() == 1
             && membership.voter_ids().any(|voter| voter == node)
+    }
+
+    /// Asks those who they are that have not said so lately.
+    async fn listen(&self, slots: impl Iterator<Item = u32>) {
+        let silent = slots.filter(|slot| !self.me.hears(*slot, LATELY));
+        let asked = silent.map(async |slot| match self.network.identify(slot).await {
+            Ok(answer)
+                if answer.slot == slot
+                    && ClusterMark::from_wire(answer.cluster.as_ref()) == self.me.mark() =>
+            {
+                self.me.heard(slot, answer.node);
+            }
+            Ok(_) | Err(_) => {}
+        });
+        futures::future::join_all(asked).await;
     }
 
     /// The slot of the master whose Raft address is `address`, if it takes part.
@@ -241,6 +272,7 @@ impl Members {
             let text = format!("{address} is the last master of the quorum");
             return Err(Error::new(Code::InvalidArgument, text));
         }
+        self.listen(rest.iter().map(|(_, other)| *other)).await;
         let answering = rest.iter().filter(|(_, other)| self.me.hears(*other, LATELY)).count();
         if answering * 2 <= rest.len() {
             let text = format!(
@@ -272,8 +304,9 @@ impl Members {
     ///
     /// # Errors
     /// `NotFound`; `InvalidArgument` when it does not answer.
-    pub(super) fn candidate(&self, address: &str) -> Result<u64> {
+    pub(super) async fn candidate(&self, address: &str) -> Result<u64> {
         let slot = self.slot_at(address)?;
+        self.listen([slot].into_iter()).await;
         if !self.me.hears(slot, LATELY) {
             return Err(Error::new(Code::InvalidArgument, format!("{address} does not answer")));
         }

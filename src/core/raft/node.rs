@@ -412,7 +412,7 @@ impl Node {
         if !inner.metrics.borrow_watched().state.is_leader() {
             return Err(Error::not_leader(inner.members.leader().map_or(String::new(), |leader| leader.rpc)));
         }
-        let target = inner.members.candidate(address)?;
+        let target = inner.members.candidate(address).await?;
         if target == inner.me.node().0 {
             return Ok(());
         }

@@ -93,6 +93,8 @@ struct State {
     /// Raised whenever a leader is found.
     generation: u64,
     cluster: Option<ClusterMark>,
+    /// Masters that the configuration does not name; see [`Masters::learn`].
+    added: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -208,6 +210,17 @@ impl Masters {
         &self.inner.config.addresses
     }
 
+    /// Where the masters are by now, as one of them says: what the configuration does not name is asked as well from now
+    /// on, because masters are added and move while their clients run.
+    pub fn learn(&self, masters: Vec<String>) {
+        // One that names none is of another version.
+        if !masters.is_empty() {
+            let configured = &self.inner.config.addresses;
+            let added = masters.into_iter().filter(|master| !configured.contains(master)).collect();
+            self.inner.state.lock().added = added;
+        }
+    }
+
     /// Waits until the master at `address` cannot be reached or leaves pings unanswered: for a call that goes to it on
     /// another connection, which may never end then.
     pub async fn silence(&self, address: &str) {
@@ -285,9 +298,9 @@ impl Masters {
 
     /// Asks every master again and again, each at its own pace, so that one that hangs delays nobody.
     async fn search(&self, until: Instant) -> Result<Leader> {
-        let addresses = &self.inner.config.addresses;
+        let addresses = self.inner.all_addresses();
         let mut answers = FuturesUnordered::new();
-        for address in addresses {
+        for address in &addresses {
             answers.push(self.probe_after(Duration::ZERO, FIRST_PAUSE, address.clone()));
         }
         let mut last = Error::new(Code::Unavailable, "none answered yet");
@@ -382,7 +395,7 @@ impl Masters {
         let config = &self.inner.config;
         let text = format!(
             "{what}: no leading master among {} answered within {:?}: {}",
-            config.addresses.join(", "),
+            self.inner.all_addresses().join(", "),
             config.deadline,
             last.message
         );
@@ -393,6 +406,12 @@ impl Masters {
 }
 
 impl Inner {
+    /// Those of the configuration, and those that were added.
+    fn all_addresses(&self) -> Vec<String> {
+        let added = self.state.lock().added.clone();
+        self.config.addresses.iter().cloned().chain(added).collect()
+    }
+
     fn open_channel(&self, address: &str) -> Option<Channel> {
         self.state.lock().channels.get(address).filter(|channel| !channel.is_closed()).cloned()
     }

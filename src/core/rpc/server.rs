@@ -66,6 +66,25 @@ pub async fn bind(what: &str, address: &str) -> Result<TcpListener> {
     })
 }
 
+/// Waits until the name in `address` is known, at most `patience`: what a bind says of it then counts.
+pub async fn until_resolved(address: &str, patience: Duration) {
+    let until = tokio::time::Instant::now() + patience;
+    let mut told = false;
+    while let Err(error) = tokio::net::lookup_host(address).await {
+        // What has no port is no name that comes late.
+        if !address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+            || tokio::time::Instant::now() >= until
+        {
+            return;
+        }
+        if !told {
+            told = true;
+            tracing::warn!(address, %error, "waiting for our own name to be known");
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Connections of a predecessor that linger in TIME_WAIT must not keep a restart from its port.

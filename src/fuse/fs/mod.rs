@@ -59,6 +59,9 @@ pub(crate) struct Opens {
     pub(crate) kept: Kept,
 }
 
+/// A master has so long to say what an open file or the mounted directory is like before its last answer counts.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// One mounted file system.
 pub struct Fs {
     pub(crate) backend: Arc<dyn Backend>,
@@ -78,6 +81,8 @@ pub struct Fs {
     /// Which version of a content the page cache was filled from: generation, length, mtime.
     pub(crate) cached_as: Mutex<Recent<(u64, u64, u64)>>,
     capacity: RwLock<StatFsResponse>,
+    /// What a master last said of the mounted directory itself.
+    root: RwLock<Option<Attr>>,
     next_handle: AtomicU64,
 }
 
@@ -115,6 +120,7 @@ impl Fs {
             known: Mutex::new(Recent::new(REMEMBERED)),
             cached_as: Mutex::new(Recent::new(REMEMBERED)),
             capacity: RwLock::default(),
+            root: RwLock::default(),
             next_handle: AtomicU64::new(1),
         })
     }
@@ -205,6 +211,9 @@ impl Fs {
         match self.bounded("getattr", self.backend.attr(node::master(node))).await {
             Ok(attr) => {
                 self.remember(&attr);
+                if node == node::ROOT {
+                    *self.root.write() = Some(attr.clone());
+                }
                 Ok(attr)
             }
             Err(error) => {
@@ -235,13 +244,26 @@ impl Fs {
         if let Some(attr) = self.known(node) {
             return Ok(self.stat(&attr).await);
         }
-        match self.ask(node).await {
+        match self.ask_or_recall(node).await {
             Ok(attr) => Ok(self.stat(&attr).await),
             Err(error) if error.code == Code::NotFound => match self.open_attr(node) {
                 Some(attr) => Ok(Stat { links: 0, ..self.stat(&attr).await }),
                 None => Err(stale(node)),
             },
             Err(error) => Err(error),
+        }
+    }
+
+    /// Attributes of a FUSE node. Of what must not wait for masters, the last ones when none answers for a moment: of
+    /// files that are open here, because the kernel asks before it reads, and of the mounted directory, at which `df` and
+    /// every tool that lists mounts looks.
+    async fn ask_or_recall(&self, node: u64) -> Result<Attr> {
+        let last = if node == node::ROOT { self.root.read().clone() } else { self.open_attr(node) };
+        let Some(last) = last else { return self.ask(node).await };
+        match tokio::time::timeout(PATIENCE, self.ask(node)).await {
+            Ok(Err(error)) if !error.code.retryable() => Err(error),
+            Ok(Ok(attr)) => Ok(attr),
+            Ok(Err(_)) | Err(_) => Ok(last),
         }
     }
 

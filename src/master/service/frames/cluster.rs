@@ -66,7 +66,12 @@ pub(super) async fn workers(master: Arc<Master>, _: WorkersRequest) -> Result<Wo
         tiers: worker.tiers,
         address: Some(worker.address),
     };
-    Ok(WorkersResponse { workers: master.workers.all().into_iter().map(entry).collect(), generation })
+    let workers = master.workers.all().into_iter().map(entry).collect();
+    Ok(WorkersResponse { workers, generation, masters: all_masters(&master) })
+}
+
+fn all_masters(master: &Master) -> Vec<String> {
+    master.journal.node().rpc_addresses().into_iter().map(|(_, rpc)| rpc).collect()
 }
 
 /// Every master answers; the leader also makes the worker part of the cluster.
@@ -93,7 +98,7 @@ pub(super) async fn heartbeat(master: Arc<Master>, request: HeartbeatRequest) ->
         interval_ms: u32::try_from(master.config.heartbeat.as_millis()).unwrap_or(u32::MAX),
         dropped_up_to: dropped.up_to,
         dropped_overrun: dropped.overrun,
-        masters: master.journal.node().rpc_addresses().into_iter().map(|(_, rpc)| rpc).collect(),
+        masters: all_masters(&master),
     })
 }
 
