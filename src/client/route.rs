@@ -296,7 +296,7 @@ mod tests {
             live: !dead.contains(&worker),
             ..WorkerEntry::default()
         };
-        WorkersResponse { workers: workers.iter().map(entry).collect(), generation: 1 }
+        WorkersResponse { workers: workers.iter().map(entry).collect(), generation: 1, masters: Vec::new() }
     }
 
     fn router(workers: &[u64], dead: &[u64]) -> Router {

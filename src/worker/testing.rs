@@ -86,6 +86,7 @@ impl Master {
         facts.workers.insert(request.worker, entry);
         facts.beats.insert(request.worker, request);
         HeartbeatResponse {
+            masters: Vec::new(),
             cluster: Some(self.mark.lock().clone()),
             leader: self.own.lock().clone(),
             dropped_contents: facts.dropped.clone(),
@@ -133,7 +134,7 @@ impl FrameService for Master {
             }
             method::WORKERS => {
                 let workers = self.facts.lock().workers.values().cloned().collect();
-                call.answer(Ok(WorkersResponse { workers, generation: 1 })).await;
+                call.answer(Ok(WorkersResponse { workers, generation: 1, masters: Vec::new() })).await;
             }
             other => {
                 call.answer::<Empty>(Err(Error::new(Code::Unimplemented, other.name))).await;

@@ -271,7 +271,7 @@ impl FrameService for FakeMaster {
             }
             method::WORKERS => {
                 let workers = masters.state.lock().workers.clone();
-                call.answer(Ok(WorkersResponse { workers, generation: 1 })).await;
+                call.answer(Ok(WorkersResponse { workers, generation: 1, masters: Vec::new() })).await;
             }
             method::CHANGES => {
                 let answer = masters.changes(call.request().unwrap()).await;
