@@ -23,6 +23,8 @@ use std::sync::Arc;
 pub struct Inodes {
     masters: Masters,
     session: Arc<Session>,
+    /// How old what is known of the storage may be; see `Config`.
+    sync_interval_ms: Option<i64>,
 }
 
 /// How the data of a new file is kept.
@@ -50,8 +52,8 @@ pub struct Changes {
 }
 
 impl Inodes {
-    pub(crate) fn new(masters: Masters, session: Arc<Session>) -> Inodes {
-        Inodes { masters, session }
+    pub(crate) fn new(masters: Masters, session: Arc<Session>, sync_interval_ms: Option<i64>) -> Inodes {
+        Inodes { masters, session, sync_interval_ms }
     }
 
     /// The entry `name` of a directory. Loads the directory from its under-storage when it is not known yet.
@@ -59,7 +61,12 @@ impl Inodes {
     /// # Errors
     /// `NotFound`, `NotDirectory`, `PermissionDenied`; `Ufs` when it cannot be loaded.
     pub async fn lookup(&self, parent: InodeId, name: &str, caller: &Caller) -> Result<Attr> {
-        let request = LookupRequest { parent: parent.0, name: name.to_owned(), caller: Some(caller.clone()) };
+        let request = LookupRequest {
+            parent: parent.0,
+            name: name.to_owned(),
+            caller: Some(caller.clone()),
+            sync_interval_ms: self.sync_interval_ms,
+        };
         attr(self.masters.call(method::LOOKUP, &request).await?)
     }
 
@@ -76,7 +83,9 @@ impl Inodes {
     /// # Errors
     /// `NotFound`, `NotDirectory`; `Ufs` when a directory on the way cannot be loaded.
     pub async fn resolve(&self, path: &NsPath) -> Result<Attr> {
-        attr(self.masters.call(method::RESOLVE, &ResolveRequest { path: path.as_str().to_owned() }).await?)
+        let request =
+            ResolveRequest { path: path.as_str().to_owned(), sync_interval_ms: self.sync_interval_ms };
+        attr(self.masters.call(method::RESOLVE, &request).await?)
     }
 
     /// A page of a directory's entries in the order of their names: those after `after` (empty for the start), at most
@@ -85,7 +94,12 @@ impl Inodes {
     /// # Errors
     /// `NotFound`, `NotDirectory`; `Ufs` when it cannot be loaded.
     pub async fn read_dir(&self, directory: InodeId, after: &str, limit: u32) -> Result<ReadDirResponse> {
-        let request = ReadDirRequest { directory: directory.0, after: after.to_owned(), limit };
+        let request = ReadDirRequest {
+            directory: directory.0,
+            after: after.to_owned(),
+            limit,
+            sync_interval_ms: self.sync_interval_ms,
+        };
         self.masters.call(method::READ_DIR, &request).await
     }
 

@@ -21,6 +21,15 @@ impl Freshness {
         interval.map_or(Freshness::Loaded, Freshness::Within)
     }
 
+    /// What a request allows in milliseconds (0 looks always, a negative age never), else `default`.
+    pub(crate) fn of_age(age_ms: Option<i64>, default: Freshness) -> Freshness {
+        match age_ms {
+            None => default,
+            Some(negative) if negative < 0 => Freshness::Loaded,
+            Some(ms) => Freshness::Within(Duration::from_millis(ms.unsigned_abs())),
+        }
+    }
+
     /// What a request asks for, else `default`.
     pub(crate) fn of_request(
         common: Option<&FileSystemMasterCommonPOptions>,
@@ -28,12 +37,7 @@ impl Freshness {
         default: Freshness,
     ) -> Freshness {
         let load = load.and_then(|load| LoadMetadataPType::try_from(load).ok());
-        let interval = common.and_then(|common| common.sync_interval_ms);
-        let asked = match interval {
-            None => default,
-            Some(negative) if negative < 0 => Freshness::Loaded,
-            Some(ms) => Freshness::Within(Duration::from_millis(ms.unsigned_abs())),
-        };
+        let asked = Freshness::of_age(common.and_then(|common| common.sync_interval_ms), default);
         match (load, asked) {
             (Some(LoadMetadataPType::Always), _) => Freshness::Within(Duration::ZERO),
             (Some(LoadMetadataPType::Never), Freshness::Loaded) => Freshness::Known,

@@ -12,6 +12,9 @@ use goosefs_core::id::{ContainerId, ContentId, InodeId, MAX_CONTAINER, MountId};
 use goosefs_core::path::check_name;
 use std::sync::Arc;
 
+/// The bit of a mode by which a directory passes its group on.
+const SETGID: u32 = 0o2000;
+
 impl Namespace {
     // ---- finding
 
@@ -286,9 +289,13 @@ impl Namespace {
         }
     }
 
-    /// A new inode of the entry's caller, at the time of the entry.
+    /// A new inode of the entry's caller, at the time of the entry; a setgid directory passes its group on, and to directories the bit as well.
     pub(super) fn fresh(&mut self, step: &Step, parent: InodeId, name: &str, mode: u32, body: Body) -> Inode {
-        let identity = self.identities.intern(step.user(), step.group(), mode & 0o7777);
+        let above = self.inodes.get(parent).map(|inode| self.identities.get(inode.identity));
+        let given = above.filter(|above| above.mode & SETGID != 0).map(|above| above.group.clone());
+        let inherits = given.is_some() && matches!(body, Body::Directory(_));
+        let mode = (mode & 0o7777) | if inherits { SETGID } else { 0 };
+        let identity = self.identities.intern(step.user(), given.as_deref().unwrap_or(step.group()), mode);
         self.fresh_as(step, parent, name, identity, body)
     }
 

@@ -24,7 +24,7 @@ async fn create(cluster: &Cluster, client: &Masters, name: &str) -> goosefs_core
 }
 
 async fn names(client: &Masters) -> Vec<String> {
-    let request = ReadDirRequest { directory: 0, after: String::new(), limit: 0 };
+    let request = ReadDirRequest { directory: 0, after: String::new(), limit: 0, sync_interval_ms: None };
     let listed: ReadDirResponse = client.call(method::READ_DIR, &request).await.unwrap();
     listed.entries.into_iter().map(|entry| entry.name).collect()
 }

@@ -19,12 +19,13 @@ fn tree(root: &std::path::Path) {
 }
 
 async fn lookup(client: &Masters, parent: u64, name: &str) -> Result<AttrResponse> {
-    let request = LookupRequest { parent, name: name.to_owned(), caller: Some(caller()) };
+    let request =
+        LookupRequest { parent, name: name.to_owned(), caller: Some(caller()), sync_interval_ms: None };
     client.call(method::LOOKUP, &request).await
 }
 
 async fn names(client: &Masters, directory: u64) -> Vec<String> {
-    let request = ReadDirRequest { directory, after: String::new(), limit: 0 };
+    let request = ReadDirRequest { directory, after: String::new(), limit: 0, sync_interval_ms: None };
     let listed: ReadDirResponse = client.call(method::READ_DIR, &request).await.unwrap();
     listed.entries.into_iter().map(|entry| entry.name).collect()
 }
@@ -100,7 +101,8 @@ async fn a_directory_that_left_the_under_storage_before_it_was_listed_is_not_fou
     let client = cluster.client();
     let b = cluster.stat("/a/b").await.unwrap();
     fs::remove_dir(cluster.ufs().join("a/b")).unwrap();
-    let request = ReadDirRequest { directory: b.inode, after: String::new(), limit: 0 };
+    let request =
+        ReadDirRequest { directory: b.inode, after: String::new(), limit: 0, sync_interval_ms: None };
     let listed: Result<ReadDirResponse> = client.call(method::READ_DIR, &request).await;
     assert_eq!(listed.unwrap_err().code, Code::NotFound);
     assert_eq!(names(&client, cluster.stat("/a").await.unwrap().inode).await, ["one", "two"]);

@@ -162,13 +162,13 @@ async fn over(watched: &Arc<Watched>, interval: Option<Duration>) -> Cluster {
 }
 
 async fn lookup(cluster: &Cluster, name: &str) -> Result<goosefs_core::proto::internal::Attr> {
-    let request = LookupRequest { parent: 0, name: name.to_owned(), caller: None };
+    let request = LookupRequest { parent: 0, name: name.to_owned(), caller: None, sync_interval_ms: None };
     let answer: AttrResponse = cluster.client().call(method::LOOKUP, &request).await?;
     Ok(answer.attr.unwrap())
 }
 
 async fn names(cluster: &Cluster) -> Result<Vec<String>> {
-    let request = ReadDirRequest { directory: 0, after: String::new(), limit: 0 };
+    let request = ReadDirRequest { directory: 0, after: String::new(), limit: 0, sync_interval_ms: None };
     let listed: ReadDirResponse = cluster.client().call(method::READ_DIR, &request).await?;
     Ok(listed.entries.into_iter().map(|entry| entry.name).collect())
 }

@@ -574,10 +574,10 @@ async fn a_port_in_use_is_reported_with_its_remedy() {
 async fn messages_that_are_too_long_fail_alone() {
     let served = Served::start(Echo::new()).await;
     let channel = served.connect().await;
-    let request = ResolveRequest { path: "x".repeat(wire::MAX_MESSAGE + 1) };
+    let request = ResolveRequest { path: "x".repeat(wire::MAX_MESSAGE + 1), sync_interval_ms: None };
     let error = channel.call::<_, Empty>(method::RESOLVE, &request).await.unwrap_err();
     assert_eq!(error.code, Code::InvalidArgument);
-    let request = ResolveRequest { path: "x".repeat(wire::MAX_MESSAGE / 2) };
+    let request = ResolveRequest { path: "x".repeat(wire::MAX_MESSAGE / 2), sync_interval_ms: None };
     let error = channel.call::<_, Empty>(method::RESOLVE, &request).await.unwrap_err();
     assert_eq!(error.code, Code::NotLeader);
     assert_eq!(version(&channel, 1).await.unwrap(), 1);

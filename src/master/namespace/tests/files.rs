@@ -37,6 +37,26 @@ fn a_file_is_visible_at_once_grows_and_is_completed() {
 }
 
 #[test]
+fn a_setgid_directory_passes_its_group_on() {
+    let mut bed = Bed::mounted();
+    let team = bed.ok(mkdir(0, "team", false)).attr.unwrap();
+    let group = SetAttributes {
+        inode: team.inode,
+        group: Some("team".into()),
+        mode: Some(0o2775),
+        ..Default::default()
+    };
+    bed.ok(Command::SetAttributes(group));
+    let file = bed.ok(create(team.inode, "f", CACHED)).attr.unwrap();
+    assert_eq!((file.owner.as_str(), file.group.as_str(), file.mode), ("u", "team", 0o644));
+    let below = bed.ok(mkdir(team.inode, "d", false)).attr.unwrap();
+    assert_eq!((below.group.as_str(), below.mode), ("team", 0o2755));
+    let file = bed.ok(create(below.inode, "f", CACHED)).attr.unwrap();
+    assert_eq!(file.group, "team");
+    assert_eq!(bed.ok(create(0, "f", CACHED)).attr.unwrap().group, "g");
+}
+
+#[test]
 fn what_cannot_be_made_is_refused_and_changes_nothing() {
     let mut bed = Bed::mounted();
     bed.ok(create(0, "f", CACHED));

@@ -3,6 +3,7 @@
 use super::caller;
 use crate::journal::Op;
 use crate::master::Master;
+use crate::mounts::Freshness;
 use crate::namespace::Namespace;
 use crate::writing::Written;
 use goosefs_core::id::{ContentId, InodeId};
@@ -41,7 +42,8 @@ pub(super) async fn open_session(
 
 pub(super) async fn lookup(master: Arc<Master>, request: LookupRequest) -> Result<AttrResponse> {
     let parent = InodeId(request.parent);
-    let attr = master.finder.child(parent, &request.name, master.freshness()).await?;
+    let freshness = Freshness::of_age(request.sync_interval_ms, master.freshness());
+    let attr = master.finder.child(parent, &request.name, freshness).await?;
     Ok(AttrResponse { attr: Some(attr) })
 }
 
@@ -51,7 +53,8 @@ pub(super) async fn get_attr(master: Arc<Master>, request: GetAttrRequest) -> Re
 
 pub(super) async fn resolve(master: Arc<Master>, request: ResolveRequest) -> Result<AttrResponse> {
     let path = NsPath::parse(&request.path)?;
-    let found = master.finder.existing(&path, master.freshness(), false).await?;
+    let freshness = Freshness::of_age(request.sync_interval_ms, master.freshness());
+    let found = master.finder.existing(&path, freshness, false).await?;
     Ok(AttrResponse { attr: Some(found.resolved.attr) })
 }
 
@@ -59,7 +62,8 @@ pub(super) async fn read_dir(master: Arc<Master>, request: ReadDirRequest) -> Re
     let directory = InodeId(request.directory);
     if request.after.is_empty() {
         // Later pages belong to the listing that the first one began.
-        master.finder.listed(directory, master.freshness()).await?;
+        let freshness = Freshness::of_age(request.sync_interval_ms, master.freshness());
+        master.finder.listed(directory, freshness).await?;
     }
     let limit = match request.limit {
         0 => DEFAULT_PAGE,
@@ -200,7 +204,7 @@ pub(super) async fn persist(master: Arc<Master>, request: PersistRequest) -> Res
 
 /// A directory in which `name` is to be made, removed or replaced: whether the under-storage has that name must be known.
 async fn known_directory(master: &Master, parent: u64, name: &str) -> Result<u64> {
-    match master.finder.child(InodeId(parent), name, crate::mounts::Freshness::Loaded).await {
+    match master.finder.child(InodeId(parent), name, Freshness::Loaded).await {
         Err(error) if error.code != Code::NotFound => Err(error),
         Ok(_) | Err(_) => Ok(parent),
     }
