@@ -254,20 +254,37 @@ impl Error {
     /// `verb object` failed with the local I/O error `cause`; ENOSPC, ENOENT and the like keep their meaning.
     #[must_use]
     pub fn io(context: impl fmt::Display, cause: std::io::Error) -> Error {
-        let code = match cause.kind() {
-            std::io::ErrorKind::NotFound => Code::NotFound,
-            std::io::ErrorKind::AlreadyExists => Code::AlreadyExists,
-            std::io::ErrorKind::PermissionDenied => Code::PermissionDenied,
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::NoSpace,
-            std::io::ErrorKind::ReadOnlyFilesystem => Code::ReadOnly,
-            std::io::ErrorKind::NotADirectory => Code::NotDirectory,
-            std::io::ErrorKind::IsADirectory => Code::IsDirectory,
-            std::io::ErrorKind::DirectoryNotEmpty => Code::NotEmpty,
-            std::io::ErrorKind::TimedOut => Code::DeadlineExceeded,
-            std::io::ErrorKind::Interrupted => Code::Cancelled,
-            _ => Code::Io,
-        };
+        let code = by_errno(&cause).unwrap_or_else(|| by_kind(cause.kind()));
         Error::new(code, format!("{context}: {cause}")).caused_by(cause)
+    }
+}
+
+/// What an errno says that trying again does not mend, and that its kind does not tell.
+fn by_errno(cause: &std::io::Error) -> Option<Code> {
+    match cause.raw_os_error()? {
+        libc::ENAMETOOLONG => Some(Code::NameTooLong),
+        libc::EINVAL | libc::ELOOP | libc::EFBIG | libc::EILSEQ => Some(Code::InvalidArgument),
+        libc::EXDEV => Some(Code::CrossMount),
+        libc::EMLINK | libc::EDQUOT => Some(Code::NoSpace),
+        libc::EOPNOTSUPP | libc::ENOSYS => Some(Code::Unimplemented),
+        _ => None,
+    }
+}
+
+fn by_kind(kind: std::io::ErrorKind) -> Code {
+    match kind {
+        std::io::ErrorKind::NotFound => Code::NotFound,
+        std::io::ErrorKind::AlreadyExists => Code::AlreadyExists,
+        std::io::ErrorKind::PermissionDenied => Code::PermissionDenied,
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::NoSpace,
+        std::io::ErrorKind::ReadOnlyFilesystem => Code::ReadOnly,
+        std::io::ErrorKind::NotADirectory => Code::NotDirectory,
+        std::io::ErrorKind::IsADirectory => Code::IsDirectory,
+        std::io::ErrorKind::DirectoryNotEmpty => Code::NotEmpty,
+        std::io::ErrorKind::InvalidFilename => Code::NameTooLong,
+        std::io::ErrorKind::TimedOut => Code::DeadlineExceeded,
+        std::io::ErrorKind::Interrupted => Code::Cancelled,
+        _ => Code::Io,
     }
 }
 
@@ -355,6 +372,17 @@ mod tests {
             let back = Error::from(tonic::Status::from(Error::new(code, "m")));
             assert_eq!(back, Error::new(code, "m"));
         }
+    }
+
+    #[test]
+    fn what_no_retry_mends_is_told_apart_from_a_broken_disk() {
+        let of = |errno| Error::io("write", std::io::Error::from_raw_os_error(errno)).code;
+        assert_eq!(of(libc::ENAMETOOLONG), Code::NameTooLong);
+        for errno in [libc::ELOOP, libc::EFBIG, libc::EINVAL, libc::EILSEQ] {
+            assert_eq!(of(errno), Code::InvalidArgument);
+        }
+        assert_eq!((of(libc::ENOSPC), of(libc::EDQUOT)), (Code::NoSpace, Code::NoSpace));
+        assert_eq!((of(libc::EIO), of(libc::ENOENT)), (Code::Io, Code::NotFound));
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub use entry::{Attributes, Capabilities, Entry, Space, same_version};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use goosefs_core::Result;
 use goosefs_core::proto::internal::{Fingerprint, NodeKind};
+use goosefs_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Range;
@@ -118,6 +118,28 @@ pub trait Writer: Send {
 
     /// Gives up: nothing appears, nothing stays behind.
     async fn abort(self: Box<Self>);
+}
+
+/// Checks the options of a new mount: each must mean something to the storage. [`connect`] lets those of other connectors
+/// pass, since mounts that were made once must go on.
+///
+/// # Errors
+/// `InvalidArgument` naming the option and what is allowed.
+pub fn check_options(uri: &str, options: &BTreeMap<String, String>) -> Result<()> {
+    let unknown = |key: &String, hint: &str| {
+        let message = format!("mount option \"{key}\" means nothing to {uri}");
+        Err(Error::new(Code::InvalidArgument, message).hint(hint))
+    };
+    match uri::Location::parse(uri)? {
+        uri::Location::Local(_) => match options.keys().next() {
+            Some(key) => unknown(key, "a local storage takes no options"),
+            None => Ok(()),
+        },
+        uri::Location::Web(_) => match options.keys().find(|key| !key.starts_with(web::PREFIX)) {
+            Some(key) => unknown(key, web::ALLOWED),
+            None => web::Options::read(options).map(drop),
+        },
+    }
 }
 
 /// Makes the connector for `uri` (`/path`, `file:///path`, `http://…`, `https://…`) without touching the storage.

@@ -11,12 +11,18 @@ use goosefs_core::proto::method;
 use goosefs_core::rpc::masters::Masters;
 use goosefs_core::{Code, Error, Result};
 use goosefs_ufs::Ufs;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How old the table may be.
 const AGE: Duration = Duration::from_secs(30);
+
+/// How long a storage is waited for that was silent a moment ago.
+const AFTER_SILENCE: Duration = Duration::from_secs(2);
 
 /// One mount.
 #[derive(Clone, Debug)]
@@ -28,6 +34,55 @@ pub(crate) struct Mount {
     options: BTreeMap<String, String>,
     /// The storage.
     pub(crate) ufs: Arc<dyn Ufs>,
+    silence: Arc<Silence>,
+}
+
+/// When a storage was silent for too long last.
+#[derive(Debug, Default)]
+struct Silence(Mutex<Option<Instant>>);
+
+impl Mount {
+    /// Waits for the storage, `patience` long. One that was silent a moment ago is not waited for so long again: a reader
+    /// that asks for the next page, or for the same one, would not get away from it.
+    ///
+    /// # Errors
+    /// `Ufs` when the storage is silent, else what it says.
+    pub(crate) async fn within<T>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let silent = self.silence.0.lock().is_some_and(|since| since.elapsed() < patience);
+        let limit = if silent { patience.min(AFTER_SILENCE) } else { patience };
+        match tokio::time::timeout(limit, work).await {
+            Ok(Err(error)) if error.code == Code::DeadlineExceeded => {
+                Err(self.was_silent(silent, error.message))
+            }
+            Err(_) => {
+                let message = format!("{} sent nothing for {} s", self.uri, limit.as_secs_f64());
+                Err(self.was_silent(silent, message))
+            }
+            Ok(outcome) => {
+                if outcome.is_ok() && self.silence.0.lock().take().is_some() {
+                    tracing::info!(storage = self.uri, "the storage answers again");
+                }
+                outcome
+            }
+        }
+    }
+
+    /// Whether the storage was silent for too long within `patience`.
+    pub(crate) fn is_silent(&self, patience: Duration) -> bool {
+        self.silence.0.lock().is_some_and(|since| since.elapsed() < patience)
+    }
+
+    fn was_silent(&self, before: bool, message: String) -> Error {
+        if !before {
+            *self.silence.0.lock() = Some(Instant::now());
+            tracing::warn!(storage = self.uri, %message, "the storage is silent: what is not cached cannot be read");
+        }
+        Error::new(Code::Ufs, message).hint("does the storage answer? what is cached can be read meanwhile")
+    }
 }
 
 /// The mounts that are known.
@@ -98,11 +153,11 @@ impl Mounts {
     fn mount(&self, known: Option<&Arc<Mount>>, entry: MountEntry) -> Result<Arc<Mount>> {
         let options: BTreeMap<String, String> = entry.options.into_iter().collect();
         let same = known.filter(|known| known.uri == entry.ufs && known.options == options);
-        let ufs = match same {
+        let (ufs, silence) = match same {
             Some(known) if known.read_only == entry.read_only => return Ok(known.clone()),
-            Some(known) => known.ufs.clone(),
-            None => (self.connect)(&entry.ufs, &options)?,
+            Some(known) => (known.ufs.clone(), known.silence.clone()),
+            None => ((self.connect)(&entry.ufs, &options)?, Arc::default()),
         };
-        Ok(Arc::new(Mount { uri: entry.ufs, read_only: entry.read_only, options, ufs }))
+        Ok(Arc::new(Mount { uri: entry.ufs, read_only: entry.read_only, options, ufs, silence }))
     }
 }

@@ -5,7 +5,8 @@
 //! given, and then the reader fails with `Stale`; a mix is never given.
 
 use crate::disk::blocking;
-use crate::fill::{Fetched, Want, within};
+use crate::fill::{Fetched, Want};
+use crate::mounts::Mount;
 use crate::node::Node;
 use crate::versions::Version;
 use bytes::Bytes;
@@ -116,7 +117,7 @@ impl Piece {
 /// Bytes that come from elsewhere, as far as an offset of the content.
 enum Onward {
     Worker(Payloads, u64),
-    Storage(BoxStream<'static, Result<Bytes>>, u64),
+    Storage(Arc<Mount>, BoxStream<'static, Result<Bytes>>, u64),
 }
 
 /// Reads one range.
@@ -278,9 +279,9 @@ impl Reader {
                 let Some(expected) = version.object() else { return Ok(Step::Again) };
                 let mount = self.node.mounts.get(version.mount).await?;
                 let opened = mount.ufs.read(&version.ufs_path, self.at..until, expected);
-                let bytes = within(self.node.config.fill_timeout, opened).await?;
+                let bytes = mount.within(self.node.config.fill_timeout, opened).await?;
                 self.node.metrics.uncached_reads.inc();
-                self.onward = Some(Onward::Storage(bytes, until));
+                self.onward = Some(Onward::Storage(mount.clone(), bytes, until));
                 Ok(Step::Again)
             }
         }
@@ -358,9 +359,9 @@ impl Reader {
     async fn go_on(&mut self) -> Result<Step> {
         let (next, until) = match &mut self.onward {
             Some(Onward::Worker(payloads, until)) => (payloads.next().await, *until),
-            Some(Onward::Storage(bytes, until)) => {
+            Some(Onward::Storage(mount, bytes, until)) => {
                 let next = async { bytes.next().await.transpose() };
-                (within(self.node.config.fill_timeout, next).await, *until)
+                (mount.within(self.node.config.fill_timeout, next).await, *until)
             }
             None => return Ok(Step::Again),
         };

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the fake master knows; tests change it at will.
@@ -149,6 +149,8 @@ pub(crate) struct Watched {
     inner: Arc<dyn Ufs>,
     pub(crate) reads: AtomicUsize,
     pub(crate) failing: Mutex<Option<Code>>,
+    /// Reads are never answered.
+    pub(crate) silent: AtomicBool,
 }
 
 #[async_trait]
@@ -175,6 +177,9 @@ impl Ufs for Watched {
         expected: &Fingerprint,
     ) -> Result<futures::stream::BoxStream<'static, Result<bytes::Bytes>>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.silent.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
         if let Some(code) = *self.failing.lock() {
             return Err(Error::new(code, "the storage is told to fail"));
         }
@@ -233,7 +238,12 @@ impl Cluster {
         std::fs::create_dir(&folder).unwrap();
         let uri = folder.display().to_string();
         let inner = goosefs_ufs::connect(&uri, &BTreeMap::new()).unwrap();
-        let ufs = Arc::new(Watched { inner, reads: AtomicUsize::new(0), failing: Mutex::default() });
+        let ufs = Arc::new(Watched {
+            inner,
+            reads: AtomicUsize::new(0),
+            failing: Mutex::default(),
+            silent: AtomicBool::default(),
+        });
         let master = Arc::new(Master {
             mark: Mutex::new(mark(7)),
             own: Mutex::default(),
@@ -252,6 +262,7 @@ impl Cluster {
     pub(crate) fn config(&self, name: &str, quota: u64) -> Config {
         let dir = self.root.path().join(name);
         Config {
+            room_timeout: Duration::from_secs(1),
             heartbeat: Duration::from_millis(50),
             master_deadline: Duration::from_secs(10),
             sync_after: Duration::from_millis(50),

@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// A worker that answers so late that the storage failed has waited for that.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// How long the holders that a master named are believed.
 const HOLDERS_KEPT: Duration = Duration::from_secs(5);
 
@@ -130,6 +133,8 @@ impl Fetcher {
             for worker in &workers {
                 match Box::pin(self.read_from(worker, pinned, range, &mut got)).await {
                     Ok(()) => return Ok(got.into_bytes()),
+                    // It waited for the storage as long as is allowed: others would wait as long.
+                    Err(error) if error.code == Code::Ufs && begun.elapsed() >= SILENCE => return Err(error),
                     Err(error) => verdict = Some(self.judge(worker, range, error, verdict)),
                 }
             }

@@ -72,9 +72,10 @@ impl Client {
     }
 
     /// Sends an idempotent request and gives back the answer's head, whatever its status, but for those that may pass
-    /// (429, 500, 502, 503, 504): these and failures of the connection are tried again with growing pauses.
+    /// (429, 500, 502, 503, 504): these and failures of the connection are tried again with growing pauses. A server that
+    /// is silent is not: whoever reads would wait many times as long as is allowed.
     ///
-    /// Errors: `DeadlineExceeded` when the last try took too long, else `Ufs`.
+    /// Errors: `DeadlineExceeded` when a try took too long, else `Ufs`.
     pub(super) async fn send(&self, method: &Method, url: &Url, headers: &HeaderMap) -> Result<Response> {
         let mut backoff = self.backoff();
         loop {
@@ -83,6 +84,7 @@ impl Client {
                     (unexpected(method, url, answer.status()), asked_pause(answer.headers()))
                 }
                 Ok(answer) => return Ok(answer),
+                Err(error) if error.code == Code::DeadlineExceeded => return Err(error),
                 Err(error) => (error, None),
             };
             tracing::debug!(%error, "request to a web server failed and may be sent again");

@@ -15,7 +15,7 @@ mod read;
 mod tls;
 mod version;
 
-pub(crate) use options::Options;
+pub(crate) use options::{ALLOWED, Options, PREFIX};
 
 use crate::{Attributes, Capabilities, Entry, Space, Ufs, Writer};
 use async_trait::async_trait;

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const PREFIX: &str = "goosefs.underfs.web.";
-const ALLOWED: &str = "allowed are goosefs.underfs.web.connection.timeout, .header.timeout, .stall.timeout (such as \
+/// What the names of the options begin with.
+pub(crate) const PREFIX: &str = "goosefs.underfs.web.";
+/// Which there are, for people.
+pub(crate) const ALLOWED: &str = "allowed are goosefs.underfs.web.connection.timeout, .header.timeout, .stall.timeout (such as \
                        500ms, 30s, 1min), .retries (0 to 20), .parallel (1 to 256) and .tls.ca.file";
 
 /// The options of a mount, checked.

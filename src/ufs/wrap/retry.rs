@@ -5,12 +5,13 @@ use crate::{Attributes, Capabilities, Entry, Space, Ufs, Writer};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use goosefs_core::Result;
 use goosefs_core::proto::internal::{Fingerprint, NodeKind};
+use goosefs_core::{Code, Result};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Repeats calls whose error is `retryable()`. Every call of [`Ufs`] may be repeated, so all are; a stream that has
+/// Repeats calls whose error is `retryable()`, but not those that took too long: a storage that was silent once is not
+/// waited for again, since somebody waits for it all that time. Every call of [`Ufs`] may be repeated, so all are; a stream that has
 /// begun and the writes of a [`Writer`] are not, since what was given out cannot be taken back.
 #[derive(Debug)]
 pub struct Retry {
@@ -32,7 +33,7 @@ impl Retry {
         let mut backoff = self.backoff.clone();
         loop {
             match call().await {
-                Err(error) if error.code.retryable() => {
+                Err(error) if error.code.retryable() && error.code != Code::DeadlineExceeded => {
                     tracing::debug!(what, path, %error, "call to a storage failed and may be tried again");
                     if !backoff.pause(None).await {
                         return Err(error);

@@ -23,7 +23,6 @@ use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
 use parking_lot::Mutex;
 use plan::Run;
-pub(crate) use run::within;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;

@@ -39,6 +39,8 @@ pub(super) struct Work {
     /// Pages that have not landed yet, in order.
     landings: VecDeque<(PageKey, watch::Sender<Outcome>)>,
     writing: Option<Writing>,
+    /// The storage was silent for too long: it is not asked again.
+    silent: bool,
 }
 
 impl Work {
@@ -48,7 +50,7 @@ impl Work {
         run: Run,
         landings: Vec<(PageKey, watch::Sender<Outcome>)>,
     ) -> Work {
-        Work { inner, version, run, landings: landings.into(), writing: None }
+        Work { inner, version, run, landings: landings.into(), writing: None, silent: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -73,7 +75,7 @@ impl Work {
         for attempt in 1.. {
             match self.attempt(&slot).await {
                 Ok(()) => break,
-                Err(error) if attempt < ATTEMPTS && may_pass(error.code) => {
+                Err(error) if attempt < ATTEMPTS && may_pass(error.code) && !self.silent => {
                     let content = self.version.content;
                     tracing::debug!(%content, %error, attempt, "a storage is asked again");
                     tokio::time::sleep(pause).await;
@@ -111,11 +113,14 @@ impl Work {
         };
         let cached = self.inner.peers.cached(wanted).await;
         let from_peer = cached.is_some();
+        let mount = self.inner.mounts.get(version.mount).await?;
         let mut bytes = match cached {
             Some(bytes) => bytes,
             None => {
-                let mount = self.inner.mounts.get(version.mount).await?;
-                within(patience, mount.ufs.read(&version.ufs_path, start..end, expected)).await?
+                let opened = mount.ufs.read(&version.ufs_path, start..end, expected);
+                let opened = mount.within(patience, opened).await;
+                self.silent = opened.is_err() && mount.is_silent(patience);
+                opened?
             }
         };
         let mut pages = PageBuilder::default();
@@ -127,12 +132,15 @@ impl Work {
                 }
                 continue;
             }
-            let piece = within(patience, async { bytes.next().await.transpose() }).await;
+            let next = async { bytes.next().await.transpose() };
+            let piece =
+                if from_peer { within(patience, next).await } else { mount.within(patience, next).await };
             if from_peer && !matches!(piece, Ok(Some(_))) {
                 // Evicted there meanwhile, or the peer is gone: the next attempt goes to the storage.
                 self.inner.peers.lacks(version.content);
                 return Err(Error::new(Code::Unavailable, "a peer has stopped sending what it had cached"));
             }
+            self.silent = !from_peer && piece.is_err() && mount.is_silent(patience);
             let Some(piece) = piece? else {
                 let message = format!("the storage of {} ended a range early", version.ufs_path);
                 return Err(Error::new(Code::Ufs, message));
@@ -267,11 +275,11 @@ fn in_our_words(error: Error, version: &Version) -> Error {
     }
 }
 
-pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+async fn within<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
     match tokio::time::timeout(patience, work).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            let message = format!("the storage sent nothing for {} s", patience.as_secs());
+            let message = format!("a peer sent nothing for {} s", patience.as_secs());
             Err(Error::new(Code::DeadlineExceeded, message))
         }
     }

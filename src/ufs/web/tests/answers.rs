@@ -164,10 +164,11 @@ async fn a_server_that_is_silent_is_given_up_in_time() {
         Answer::file(request, bytes, TAG)
     });
     let start = Instant::now();
-    let ufs = mounted(&server.uri(), &[("header.timeout", "100ms"), ("retries", "1")]);
+    let ufs = mounted(&server.uri(), &[("header.timeout", "100ms"), ("retries", "20")]);
     let error = read(&ufs, &bytes).await.unwrap_err();
     assert_eq!(error.code, Code::DeadlineExceeded);
-    assert!(error.message.contains("/f") && start.elapsed() < patience, "{error}");
+    assert!(error.message.contains("/f"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20), "waited for again and again: {:?}", start.elapsed());
 }
 
 #[tokio::test]
