@@ -208,7 +208,7 @@ pub struct LsArgs {
     /// Load metadata from the storage again
     #[arg(short)]
     pub force: bool,
-    /// List pinned files only
+    /// List pinned files only: none, since no command pins any
     #[arg(short)]
     pub pinned: bool,
     /// List what is below, too

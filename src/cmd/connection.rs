@@ -16,6 +16,25 @@ const WAITING: Duration = Duration::from_secs(2);
 /// Runs a command against the cluster that the properties name. Its error goes to standard output in one line, and so
 /// does a property that cannot be used: scripts of GooseFS users look there.
 pub(super) fn run(define: Vec<String>, command: impl AsyncFnOnce(&Client) -> anyhow::Result<()>) -> ExitCode {
+    run_to_its_end(define, async |client| {
+        tokio::select! {
+            outcome = command(client) => outcome,
+            interrupted = interrupted() => interrupted,
+        }
+    })
+}
+
+/// Fails when the user interrupts the command.
+pub(super) async fn interrupted() -> anyhow::Result<()> {
+    tokio::signal::ctrl_c().await?;
+    anyhow::bail!("interrupted")
+}
+
+/// As [`run`], for a command that has something to clear away when it is interrupted and looks to that itself.
+pub(super) fn run_to_its_end(
+    define: Vec<String>,
+    command: impl AsyncFnOnce(&Client) -> anyhow::Result<()>,
+) -> ExitCode {
     let outcome = connect(define).and_then(|(runtime, config)| {
         let _runtime = runtime.enter();
         let client = Client::new(config, &Metrics::new());
@@ -23,9 +42,6 @@ pub(super) fn run(define: Vec<String>, command: impl AsyncFnOnce(&Client) -> any
             let outcome = tokio::select! {
                 outcome = command(&client) => outcome,
                 never = tell_of_waiting(&client) => match never {},
-                interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and_then(|()| {
-                    anyhow::bail!("interrupted")
-                }),
             };
             client.shutdown(Duration::from_secs(1)).await;
             outcome

@@ -21,6 +21,9 @@ pub(super) const STOP_WITH_STDIN: &str = "GOOSEFS_STOP_WITH_STDIN";
 /// How long an orderly end may take.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// A second signal that comes sooner is taken for the first.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
 /// A role that was started.
 pub(super) trait Role: Send + Sync + 'static {
     /// `master 0`, `worker 8123`, `fuse /mnt`.
@@ -104,7 +107,7 @@ async fn serve<R: Role>(web: Option<String>, start: impl Future<Output = Result<
             tracing::info!("stopping");
             tokio::select! {
                 () = running.shutdown(GRACE) => Ok(()),
-                () = stop.asked() => anyhow::bail!("ended at once by a second signal"),
+                () = stop.asked_again() => anyhow::bail!("ended at once by a second signal"),
             }
         }
     }
@@ -124,6 +127,17 @@ impl Stop {
             terminate: signal(SignalKind::terminate())?,
             stdin: std::env::var_os(STOP_WITH_STDIN).map(|_| tokio::io::stdin()),
         })
+    }
+
+    /// A second time, by a person who is impatient: `timeout`, and terminals with process groups, signal twice at once.
+    async fn asked_again(&mut self) {
+        let first = tokio::time::Instant::now();
+        loop {
+            self.asked().await;
+            if first.elapsed() >= SAME_SIGNAL {
+                return;
+            }
+        }
     }
 
     async fn asked(&mut self) {

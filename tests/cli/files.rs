@@ -200,3 +200,46 @@ fn stat_tells_all_of_a_file_and_its_blocks() {
     assert_eq!((directory.lines()[0], directory.lines().len()), ("/d is a directory path.", 2));
     cluster.finish().unwrap();
 }
+
+#[test]
+fn what_cannot_be_done_to_one_path_is_done_to_the_others() {
+    let _turn = turn();
+    let cluster = DevCluster::start(Launch::small(GOOSEFS)).unwrap();
+    let run = |args: &[&str]| cluster.goosefs(&[&["fs"], args].concat());
+    assert_eq!(run(&["mkdir", "/x", "/y"]).code, Some(0));
+    let said = run(&["rm", "-R", "/nope", "/x", "/neither", "/y"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(
+        said.lines(),
+        [
+            "/x has been removed",
+            "/y has been removed",
+            "Path \"/nope\" does not exist.",
+            "Path \"/neither\" does not exist.",
+            "2 of 4 paths could not be removed",
+        ]
+    );
+    says(&run(&["ls", "/"]), &[]);
+
+    // A directory that cannot be copied whole is not begun.
+    let folder = cluster.scratch().join("folder");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a"), "a").unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.join("dangling")).unwrap();
+    complains(&run(&["copyFromLocal", "folder", "/copy"]), &["folder/dangling", "leads nowhere"]);
+    fails(&run(&["ls", "/copy"]), "Path \"/copy\" does not exist.");
+    fs::remove_file(folder.join("dangling")).unwrap();
+    assert_eq!(run(&["copyFromLocal", "folder", "/copy"]).code, Some(0));
+    assert_eq!(run(&["cat", "/copy/a"]).stdout, "a");
+    assert_eq!(listed(&cluster, &["-p", "/copy"]), Vec::<String>::new(), "nothing is pinned");
+
+    let other = cluster.scratch().join("other");
+    fs::create_dir(&other).unwrap();
+    let other = other.display().to_string();
+    complains(&run(&["mount", "--option", "foo=bar", "/m", &other]), &["\"foo\"", &other]);
+    complains(
+        &run(&["mount", "--option", "foo=bar", "/m", "http://127.0.0.1:1/"]),
+        &["\"foo\"", "allowed are"],
+    );
+    cluster.finish().unwrap();
+}

@@ -1,7 +1,7 @@
 //! `goosefs fs copyFromLocal`.
 
 use crate::cli::CopyFromLocalArgs;
-use crate::cmd::connection::path;
+use crate::cmd::connection::{interrupted, path};
 use crate::cmd::out;
 use crate::cmd::print::Progress;
 use anyhow::{Context, bail, ensure};
@@ -11,6 +11,8 @@ use goosefs_client::Client;
 use goosefs_core::path::NsPath;
 use goosefs_core::proto::internal::NodeKind;
 use goosefs_core::{Code, Result};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -38,16 +40,29 @@ pub(super) async fn run(client: &Client, args: &CopyFromLocalArgs) -> anyhow::Re
     let target = target(client, &source, &args.destination).await?;
     let mut jobs = Vec::new();
     if metadata.is_dir() {
-        plan(client, &source, &target, &mut jobs).await?;
+        // Nothing is made before all of the source was looked at: what cannot be copied stops it while nothing is there.
+        for folder in plan(&source, &target, &mut jobs)? {
+            client.paths().make_dir(&folder, 0o755, true).await?;
+        }
     } else {
         jobs.push(job(&source, target.clone(), &metadata)?);
     }
     let progress = Progress::bytes(jobs.iter().map(|job| job.length).sum(), "copying");
-    stream::iter(&jobs)
-        .map(|job| copy(client, job, &progress))
+    let begun = RefCell::new(BTreeSet::new());
+    let copies = stream::iter(&jobs)
+        .map(|job| copy(client, job, &progress, &begun))
         .buffer_unordered(usize::from(args.thread))
-        .try_collect::<Vec<()>>()
-        .await?;
+        .try_collect::<Vec<()>>();
+    let outcome = tokio::select! {
+        outcome = copies => outcome.map(drop),
+        interrupted = interrupted() => interrupted,
+    };
+    // Those that were under way when another one failed, or the user had enough.
+    let left = begun.take();
+    for path in &left {
+        take_away(client, path).await;
+    }
+    outcome?;
     drop(progress);
     out::line(&format!("Copied file://{} to {target}", source.display()));
     Ok(())
@@ -79,11 +94,11 @@ fn job(from: &Path, to: NsPath, metadata: &std::fs::Metadata) -> anyhow::Result<
     Ok(Job { from: from.to_owned(), to, length: metadata.len(), mode })
 }
 
-/// Makes the directories and lists the files.
-async fn plan(client: &Client, source: &Path, target: &NsPath, jobs: &mut Vec<Job>) -> anyhow::Result<()> {
+/// Lists the files; answers with the directories to be made, outer ones first.
+fn plan(source: &Path, target: &NsPath, jobs: &mut Vec<Job>) -> anyhow::Result<Vec<NsPath>> {
+    let mut made = Vec::new();
     let mut folders = vec![(source.to_owned(), target.clone())];
     while let Some((folder, to)) = folders.pop() {
-        client.paths().make_dir(&to, 0o755, true).await?;
         let entries = std::fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("list {}", folder.display()))?;
@@ -91,31 +106,49 @@ async fn plan(client: &Client, source: &Path, target: &NsPath, jobs: &mut Vec<Jo
             let name = name
                 .to_str()
                 .with_context(|| format!("{}: the name is not UTF-8", entry.path().display()))?;
-            let metadata = std::fs::metadata(entry.path())
-                .with_context(|| format!("look at {}", entry.path().display()))?;
+            let metadata = std::fs::metadata(entry.path()).with_context(|| unusable(&entry.path()))?;
             if metadata.is_dir() {
                 folders.push((entry.path(), to.join(name)?));
             } else {
                 jobs.push(job(&entry.path(), to.join(name)?, &metadata)?);
             }
         }
+        made.push(to);
     }
-    Ok(())
+    Ok(made)
 }
 
-/// Copies one file; one that failed half-way is taken away again.
-async fn copy(client: &Client, job: &Job, progress: &Progress) -> anyhow::Result<()> {
+fn unusable(path: &Path) -> String {
+    match path.is_symlink() {
+        true => format!("{} is a symlink that leads nowhere; nothing was copied", path.display()),
+        false => format!("look at {}", path.display()),
+    }
+}
+
+/// Copies one file; one that failed half-way is taken away again. It is in `begun` until it is whole.
+async fn copy(
+    client: &Client,
+    job: &Job,
+    progress: &Progress,
+    begun: &RefCell<BTreeSet<NsPath>>,
+) -> anyhow::Result<()> {
     if let Some(parent) = job.to.parent() {
         client.paths().make_dir(&parent, 0o755, true).await?;
     }
     let attr = client.paths().create(&job.to, job.mode, None).await?;
+    begun.borrow_mut().insert(job.to.clone());
     let copied = write(client, job, &attr, progress).await;
-    if copied.is_err()
-        && let Err(error) = client.paths().remove(&job.to).await
-    {
-        tracing::warn!(path = %job.to, %error, "what was copied half-way stays behind");
+    if copied.is_err() {
+        take_away(client, &job.to).await;
     }
+    begun.borrow_mut().remove(&job.to);
     copied.with_context(|| format!("copy {} to {}", job.from.display(), job.to))
+}
+
+async fn take_away(client: &Client, path: &NsPath) {
+    if let Err(error) = client.paths().remove(path).await {
+        tracing::warn!(%path, %error, "what was copied half-way stays behind");
+    }
 }
 
 async fn write(

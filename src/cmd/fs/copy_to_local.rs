@@ -55,19 +55,22 @@ async fn copy(
 ) -> anyhow::Result<()> {
     let mut aside = to.as_os_str().to_owned();
     aside.push(".copying");
-    let aside = PathBuf::from(aside);
+    let aside = Aside(PathBuf::from(aside));
+    let Aside(aside) = &aside;
     let mut file =
-        tokio::fs::File::create(&aside).await.with_context(|| format!("create {}", aside.display()))?;
+        tokio::fs::File::create(aside).await.with_context(|| format!("create {}", aside.display()))?;
     let reader = client.reader(attr)?;
     let copied = reader.copy_to(0, &mut file, |bytes| progress.add(bytes)).await;
-    let kept = match copied {
-        Ok(_) => {
-            fs::rename(&aside, to).with_context(|| format!("rename {} to {}", aside.display(), to.display()))
-        }
-        Err(error) => Err(error.into()),
-    };
-    if kept.is_err() {
-        let _nothing_more_to_do = fs::remove_file(&aside);
+    copied?;
+    fs::rename(aside, to).with_context(|| format!("rename {} to {}", aside.display(), to.display()))
+}
+
+/// A copy that is not whole yet; it goes when nobody copies any more, interrupted or not.
+struct Aside(PathBuf);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // It is not there any more when it was renamed.
+        let _nothing_more_to_do = fs::remove_file(&self.0);
     }
-    kept
 }

@@ -29,7 +29,8 @@ pub(super) async fn run(client: &Client, args: &LsArgs) -> anyhow::Result<()> {
             if args.reverse {
                 infos.reverse();
             }
-            for info in &infos {
+            // As `stat` says, no file is pinned: there is no command that would.
+            for info in infos.iter().filter(|_| !args.pinned) {
                 out::line(&row(info, args.human, time));
             }
             if args.recursive && !args.directory {

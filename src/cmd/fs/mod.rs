@@ -24,6 +24,14 @@ use crate::cli::FsCommand;
 use std::process::ExitCode;
 
 pub(super) fn run(command: FsCommand, define: Vec<String>) -> ExitCode {
+    let command = match command {
+        FsCommand::CopyFromLocal(args) => {
+            return connection::run_to_its_end(define, async |client| {
+                copy_from_local::run(client, &args).await
+            });
+        }
+        other => other,
+    };
     connection::run(define, async |client| match command {
         FsCommand::Cat { path } => cat::run(client, &path).await,
         FsCommand::CopyFromLocal(args) => copy_from_local::run(client, &args).await,

@@ -23,6 +23,7 @@ pub(super) async fn run(client: &Client, args: &MountArgs) -> anyhow::Result<()>
             option.split_once('=').with_context(|| format!("--option {option} is not KEY=VALUE"))?;
         options.insert(key.to_owned(), value.to_owned());
     }
+    goosefs_ufs::check_options(ufs, &options)?;
     let settings = MountSettings { read_only: args.readonly, shared: args.shared, options };
     client.admin().mount(&path, ufs, settings).await?;
     out::line(&format!("Mounted {ufs} at {path}"));

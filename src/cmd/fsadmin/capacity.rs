@@ -33,8 +33,11 @@ fn lines(kind: &str, workers: &[WorkerEntry]) -> Vec<String> {
     }
     let tiers: BTreeSet<&str> =
         workers.iter().flat_map(|worker| &worker.tiers).map(|tier| tier.alias.as_str()).collect();
+    // Nothing can be cached on a lost worker; only where nobody else is asked about it counts.
+    let lost_count = workers.iter().all(|worker| !worker.live);
     let sum = |value: fn(&TierUsage) -> u64, tier: Option<&str>| -> u64 {
-        let all = workers.iter().flat_map(|worker| &worker.tiers);
+        let counted = workers.iter().filter(|worker| worker.live || lost_count);
+        let all = counted.flat_map(|worker| &worker.tiers);
         all.filter(|usage| tier.is_none_or(|tier| usage.alias == tier)).map(value).sum()
     };
     let (capacity, used) = (sum(|tier| tier.capacity, None), sum(|tier| tier.used, None));
@@ -86,6 +89,9 @@ fn table(tiers: &BTreeSet<&str>, workers: &[WorkerEntry]) -> Vec<String> {
                 .iter()
                 .map(|tier| with_share(of(tier, |usage| usage.used), of(tier, |usage| usage.capacity))),
         );
+        if !worker.live {
+            first += "(lost)";
+        }
         lines.extend([first.trim_end().to_owned(), second.trim_end().to_owned()]);
     }
     lines
@@ -135,6 +141,20 @@ mod tests {
             "                                  used          4287.11KB (21%)",
         ];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn lost_workers_are_marked_and_add_nothing_to_the_total() {
+        let mut gone = worker("b", &[("MEM", 10 << 20, 1 << 20)]);
+        gone.live = false;
+        let both = lines("all", &[worker("a", &[("MEM", 20 << 20, 2 << 20)]), gone.clone()]);
+        assert_eq!(
+            (both[1].as_str(), both[3].as_str()),
+            ("    Total Capacity: 20.00MB", "    Used Capacity: 2048.00KB")
+        );
+        assert_eq!(both[9], "a                0                capacity      20.00MB");
+        assert_eq!(both[11], "b                0                capacity      10.00MB       (lost)");
+        assert_eq!(lines("lost", &[gone])[1], "    Total Capacity: 10.00MB");
     }
 
     #[test]
