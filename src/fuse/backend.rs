@@ -78,6 +78,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Cuts a file to nothing: a new, incomplete generation of its content.
     async fn truncate(&self, caller: Caller, content: ContentId) -> Result<Attr>;
 
+    /// Ends the writing of a content at `length` bytes that workers have taken, when its sink cannot.
+    async fn finish(&self, caller: Caller, content: ContentId, length: u64) -> Result<Attr>;
+
     /// Capacity and use.
     async fn stat_fs(&self) -> Result<StatFsResponse>;
 

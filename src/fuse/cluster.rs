@@ -89,6 +89,10 @@ impl Backend for Cluster {
         self.client.inodes().truncate(content, &caller).await
     }
 
+    async fn finish(&self, caller: Caller, content: ContentId, length: u64) -> Result<Attr> {
+        self.client.inodes().complete(content, length, &caller).await
+    }
+
     async fn stat_fs(&self) -> Result<StatFsResponse> {
         self.client.inodes().stat_fs().await
     }

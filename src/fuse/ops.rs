@@ -91,7 +91,6 @@ fn report(fs: &Fs, name: &str, error: &Error) -> Errno {
         | Code::NameTooLong
         | Code::PermissionDenied
         | Code::ReadOnly
-        | Code::NoSpace
         | Code::Incomplete
         | Code::Stale
         | Code::Cancelled
@@ -109,6 +108,7 @@ fn report(fs: &Fs, name: &str, error: &Error) -> Errno {
         | Code::Ufs
         | Code::WrongCluster
         | Code::Lost
+        | Code::NoSpace
         | Code::Io
         | Code::Internal => {
             fs.metrics().errors.inc();

@@ -35,6 +35,8 @@ pub struct Config {
     pub fill_range: u64,
     /// A storage that sends nothing for so long is given up on.
     pub fill_timeout: Duration,
+    /// How long a writer waits for room that only copies are about to give up.
+    pub room_timeout: Duration,
     /// How often the masters are told how we are.
     pub heartbeat: Duration,
     /// A call to the masters is given up after so long without a leader that answers.
@@ -67,6 +69,7 @@ impl Config {
             fill_parallel_in_all: 32,
             fill_range: 8 << 20,
             fill_timeout: Duration::from_secs(30),
+            room_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(1),
             master_deadline: Duration::from_secs(30),
             sync_after: Duration::from_secs(5),

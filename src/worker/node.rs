@@ -29,4 +29,6 @@ pub(crate) struct Node {
     pub(crate) fill: Fill,
     /// Something that was held may be persisted now.
     pub(crate) uploaded: Notify,
+    /// Held by the writer that asks what of the only copies may go.
+    pub(crate) making_way: tokio::sync::Mutex<()>,
 }

@@ -246,6 +246,7 @@ fn node(config: Config, deps: Deps, store: Store, mark: Mark, metrics: &Metrics,
         masters,
         mounts,
         uploaded: Notify::new(),
+        making_way: tokio::sync::Mutex::default(),
     })
 }
 

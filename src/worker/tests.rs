@@ -445,3 +445,69 @@ async fn a_reader_that_names_its_generation_costs_the_masters_nothing_until_the_
     assert_eq!(read(&newer).await.unwrap(), 0);
     worker.shutdown(GRACE).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_waits_until_what_is_uploaded_by_then_can_make_room() {
+    let cluster = Cluster::start().await;
+    let config = crate::Config { room_timeout: Duration::from_secs(20), ..cluster.config("w", 6 * MIB) };
+    let worker = cluster.worker_with(config).await;
+    let channel = cluster.client(&worker).await;
+    let first = cluster.created();
+    write(&channel, first, 1, 0, &bytes(5, 4 << 20)).await.unwrap();
+    let second = cluster.created();
+    let writing = async {
+        write(&channel, second, 1, 0, &bytes(6, 4 << 20)).await.unwrap();
+    };
+    let persisting = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        std::fs::write(cluster.path("first"), bytes(5, 4 << 20)).unwrap();
+        let fingerprint = crate::testing::fingerprint(&cluster.path("first"));
+        cluster.change(first, |version| {
+            version.completed = true;
+            version.length = 4 << 20;
+            version.ufs_path = "first".to_owned();
+            version.fingerprint = Some(fingerprint);
+            version.persistence = Persistence::Persisted as i32;
+        });
+    };
+    tokio::join!(writing, persisting);
+    assert!(read(&channel, second, 0, u64::MAX).await.unwrap() == bytes(6, 4 << 20));
+    assert!(read(&channel, first, 0, u64::MAX).await.unwrap() == bytes(5, 4 << 20));
+    worker.shutdown(GRACE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_cannot_fit_is_refused_at_once_and_the_error_names_the_limit() {
+    let cluster = Cluster::start().await;
+    let config = crate::Config { room_timeout: Duration::from_secs(600), ..cluster.config("w", 6 * MIB) };
+    let worker = cluster.worker_with(config).await;
+    let channel = cluster.client(&worker).await;
+    let large = cluster.created();
+    let error = write(&channel, large, 1, 0, &bytes(5, 9 << 20)).await.unwrap_err();
+    assert_eq!(error.code, Code::NoSpace);
+    assert!(error.message.contains("up to 6291456 bytes"), "{error}");
+    worker.shutdown(GRACE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_storage_is_waited_for_once() {
+    let cluster = Cluster::start().await;
+    let patience = Duration::from_secs(4);
+    let config = crate::Config { fill_timeout: patience, ..cluster.config("w", 64 * MIB) };
+    let worker = cluster.worker_with(config).await;
+    let channel = cluster.client(&worker).await;
+    let all = bytes(18, 5000);
+    let content = cluster.persisted("a", &all);
+    cluster.ufs.silent.store(true, std::sync::atomic::Ordering::SeqCst);
+    let begun = std::time::Instant::now();
+    let error = read(&channel, content, 0, 10).await.unwrap_err();
+    assert_eq!(error.code, Code::Ufs);
+    assert!(error.message.contains("sent nothing for 4 s"), "{error}");
+    assert_eq!(cluster.reads(), 1);
+    // Whoever asks at once again does not wait so long.
+    assert_eq!(read(&channel, content, 0, 10).await.unwrap_err().code, Code::Ufs);
+    assert!(begun.elapsed() < 2 * patience, "{:?}", begun.elapsed());
+    cluster.ufs.silent.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(read(&channel, content, 0, u64::MAX).await.unwrap(), all);
+    worker.shutdown(GRACE).await;
+}

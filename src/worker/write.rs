@@ -6,6 +6,7 @@
 
 use crate::disk::blocking;
 use crate::node::Node;
+use crate::tasks::make_way;
 use bytes::Bytes;
 use goosefs_core::block::{BlockWriter, Content};
 use goosefs_core::id::{BlockId, ContentId, max_file_len};
@@ -13,6 +14,11 @@ use goosefs_core::proto::internal::{CommitBlockRequest, Empty};
 use goosefs_core::proto::method;
 use goosefs_core::{Code, Error, Result};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Before a writer that found no room looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Writes one content from an offset on.
 pub(crate) struct ContentWriter {
@@ -73,7 +79,7 @@ impl ContentWriter {
     /// Appends.
     ///
     /// # Errors
-    /// `NoSpace` when nothing can be evicted for it, `Stale` when the content was truncated or removed meanwhile. What
+    /// `NoSpace` when nothing can be evicted for it within the time allowed, `Stale` when the content was truncated or removed meanwhile. What
     /// was not committed is void then.
     pub(crate) async fn append(&mut self, mut bytes: Bytes) -> Result<()> {
         if self.at.saturating_add(bytes.len() as u64) > max_file_len(self.content.block_size) {
@@ -83,14 +89,7 @@ impl ContentWriter {
         while !bytes.is_empty() {
             let writer = self.take_writer().await?;
             let piece = bytes.split_to((bytes.len() as u64).min(writer.room()) as usize);
-            self.at += piece.len() as u64;
-            let (writer, outcome) = blocking(move || {
-                let mut writer = writer;
-                let outcome = writer.append(&piece);
-                Ok((writer, outcome))
-            })
-            .await?;
-            outcome?;
+            let writer = self.append_piece(writer, piece).await?;
             let full = writer.room() == 0;
             self.block = Some(writer);
             if full {
@@ -99,6 +98,59 @@ impl ContentWriter {
             }
         }
         Ok(())
+    }
+
+    async fn append_piece(&mut self, mut writer: BlockWriter, piece: Bytes) -> Result<BlockWriter> {
+        let begun = Instant::now();
+        let length = piece.len() as u64;
+        loop {
+            let piece = piece.clone();
+            let (back, outcome) = blocking(move || {
+                let outcome = writer.append(&piece);
+                Ok((writer, outcome))
+            })
+            .await?;
+            writer = back;
+            match outcome {
+                Ok(()) => break,
+                Err(error) => self.wait_for_room(error, begun).await?,
+            }
+        }
+        self.at += length;
+        Ok(writer)
+    }
+
+    /// Returns when it is worth trying again after `error`; what else was written lately may be persisted by now.
+    async fn wait_for_room(&self, error: Error, begun: Instant) -> Result<()> {
+        if error.code != Code::NoSpace {
+            return Err(error);
+        }
+        let left = self.node.config.room_timeout.saturating_sub(begun.elapsed());
+        let asked = tokio::time::timeout(left, make_way(&self.node, self.content.id)).await;
+        if left.is_zero() || asked != Ok(true) {
+            return Err(self.no_room());
+        }
+        // The first time what was in the way may be gone already.
+        if begun.elapsed() >= LOOK_AGAIN {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    }
+
+    fn no_room(&self) -> Error {
+        let usage = self.node.store.usage();
+        let capacity: u64 = usage.dirs.iter().map(|dir| dir.capacity).sum();
+        let message = format!(
+            "no room to write on: worker {} caches up to {capacity} bytes, {} of them are not in their storage yet, {} of \
+             those of this file",
+            self.node.store.worker(),
+            usage.held,
+            self.node.store.content_bytes(self.content.id),
+        );
+        Error::new(Code::NoSpace, message).hint(
+            "a file stays in the cache until it is closed and uploaded: it must be smaller than \
+             goosefs.worker.tieredstore.level0.dirs.quota",
+        )
     }
 
     /// Makes what was taken so far count.
@@ -140,9 +192,15 @@ impl ContentWriter {
         if let Some(writer) = self.block.take() {
             return Ok(writer);
         }
-        let (store, content) = (self.node.store.clone(), self.content.clone());
-        let (index, within) = (self.at / content.block_size, self.at % content.block_size);
-        blocking(move || store.write_block(&content, index, within)).await
+        let (index, within) = (self.at / self.content.block_size, self.at % self.content.block_size);
+        let begun = Instant::now();
+        loop {
+            let (store, content) = (self.node.store.clone(), self.content.clone());
+            match blocking(move || store.write_block(&content, index, within)).await {
+                Ok(writer) => return Ok(writer),
+                Err(error) => self.wait_for_room(error, begun).await?,
+            }
+        }
     }
 
     async fn close_block(&mut self) -> Result<()> {

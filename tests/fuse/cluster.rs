@@ -11,25 +11,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-struct Mount {
+pub(crate) struct Mount {
     running: Running,
     backend: Cluster,
     place: tempfile::TempDir,
 }
 
 impl Mount {
-    async fn of(cluster: &InProcess) -> Mount {
+    pub(crate) async fn of(cluster: &InProcess) -> Mount {
+        Mount::with(cluster, |_, _| {}).await
+    }
+
+    /// A mount whose client and daemon have settings of their own.
+    pub(crate) async fn with(
+        cluster: &InProcess,
+        change: impl FnOnce(&mut goosefs_client::Config, &mut Config),
+    ) -> Mount {
         let mut config = goosefs_client::Config::new(cluster.rpc_addresses());
         config.caller.user = "root".to_owned();
-        let backend = Cluster::new(config, &Metrics::new());
         let place = tempfile::tempdir().expect("a folder to mount at");
+        let mut settings = Config::new(place.path());
+        change(&mut config, &mut settings);
+        let backend = Cluster::new(config, &Metrics::new());
         let deps = Deps::new(Arc::new(backend.clone()));
-        let running = start(Config::new(place.path()), deps).await.expect("the mount");
+        let running = start(settings, deps).await.expect("the mount");
         guard(running.mount_point());
         Mount { running, backend, place }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.running.mount_point().join(name)
     }
 
@@ -37,7 +47,7 @@ impl Mount {
         self.running.counters().reads.get()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.running.shutdown(Duration::from_secs(10)).await;
         self.backend.client().shutdown(LONG).await;
         if mountinfo::at(self.running.mount_point()).is_some() {
@@ -61,7 +71,7 @@ fn guard(point: &Path) {
 }
 
 /// Runs what blocks where it may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("no panic")
 }
 
@@ -183,6 +193,77 @@ async fn a_leader_and_a_worker_that_die_are_not_noticed_by_programs() {
             assert_eq!(fs::read_to_string(point.join(format!("new-{n}"))).expect("read"), n.to_string());
         }
         assert_eq!(fs::read_dir(&point).expect("list").count(), made + 1);
+    })
+    .await;
+    mount.end().await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_mount_with_a_sync_interval_of_zero_sees_what_changes_in_the_storage() {
+    if !can_mount() {
+        return;
+    }
+    let cluster =
+        InProcess::start(Options { masters: 1, workers: 1, ..Options::default() }).await.expect("a cluster");
+    let mount = Mount::with(&cluster, |client, fuse| {
+        client.sync_interval_ms = Some(0);
+        fuse.entry_ttl = Duration::ZERO;
+    })
+    .await;
+    let (point, ufs) = (mount.path(""), cluster.ufs());
+    blocking(move || {
+        fs::write(ufs.join("file"), b"first").expect("the storage takes it");
+        assert_eq!(fs::read_dir(&point).expect("list").count(), 1);
+        assert_eq!(fs::read(point.join("file")).expect("read"), b"first");
+        fs::write(ufs.join("new"), b"new").expect("the storage takes it");
+        fs::write(ufs.join("file"), b"second version").expect("the storage takes it");
+        assert_eq!(fs::read(point.join("new")).expect("found by its name"), b"new");
+        assert_eq!(fs::read(point.join("file")).expect("read"), b"second version");
+        fs::write(ufs.join("third"), b"third").expect("the storage takes it");
+        assert_eq!(fs::read_dir(&point).expect("list").count(), 3);
+    })
+    .await;
+    mount.end().await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_path_too_long_for_the_storage_fails_at_once() {
+    if !can_mount() {
+        return;
+    }
+    let cluster =
+        InProcess::start(Options { masters: 1, workers: 1, ..Options::default() }).await.expect("a cluster");
+    let mount = Mount::of(&cluster).await;
+    let point = mount.path("");
+    blocking(move || {
+        // The mount's own path is short enough, and relative names are taken one by one.
+        let mut folder = nix::fcntl::open(
+            &point,
+            nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_RDONLY,
+            nix::sys::stat::Mode::empty(),
+        )
+        .expect("the mount");
+        let name = "d".repeat(250);
+        let begun = Instant::now();
+        let mut refused = None;
+        for _ in 0..17 {
+            let made = nix::sys::stat::mkdirat(&folder, name.as_str(), nix::sys::stat::Mode::S_IRWXU);
+            if let Err(error) = made {
+                refused = Some(error);
+                break;
+            }
+            folder = nix::fcntl::openat(
+                &folder,
+                name.as_str(),
+                nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_RDONLY,
+                nix::sys::stat::Mode::empty(),
+            )
+            .expect("the folder");
+        }
+        assert_eq!(refused, Some(nix::errno::Errno::ENAMETOOLONG));
+        assert!(begun.elapsed() < Duration::from_secs(60), "it was tried again and again");
     })
     .await;
     mount.end().await;

@@ -6,8 +6,10 @@
 mod mounted;
 
 mod cluster;
+mod full;
 mod kernel_rules;
 mod lifecycle;
+mod nameless;
 mod names;
 mod reading;
 mod writing;

@@ -84,11 +84,24 @@ fn a_failed_write_is_told_by_write_fsync_and_close() {
     assert_eq!(errno(file.sync_all()), libc::EIO);
     let closed = nix::unistd::close(file.into_raw_fd());
     assert_eq!(closed, Err(nix::errno::Errno::EIO));
+    mount.wait("empty", || mount.cluster.completed("file") == Some((true, 0)));
     mount.wait_until_closed();
-    assert_eq!(mount.cluster.completed("file"), Some((false, 0)), "it stays incomplete");
     mount.cluster.fail_writes(false);
     fs::write(mount.path("file"), b"again").expect("it can be written anew");
     mount.wait("complete", || mount.cluster.completed("file") == Some((true, 5)));
+}
+
+#[test]
+fn what_fsync_said_to_be_safe_stays_when_a_later_write_fails() {
+    let Some(mount) = Mounted::new() else { return };
+    let mut file = File::create(mount.path("file")).expect("create");
+    file.write_all(b"safe").expect("write");
+    file.sync_all().expect("fsync");
+    mount.cluster.fail_writes(true);
+    assert_eq!(errno(file.write_all(b"bad")), libc::EIO);
+    drop(file);
+    mount.wait("complete", || mount.cluster.completed("file") == Some((true, 4)));
+    assert_eq!(fs::read(mount.path("file")).expect("read"), b"safe");
 }
 
 #[test]

@@ -322,8 +322,11 @@ impl Writer {
             }
             let candidates = self.candidates();
             if !candidates.is_empty() && candidates.iter().all(|worker| self.full.contains(&worker.id)) {
-                return Err(Error::new(Code::NoSpace, "no worker has room for more unpersisted data")
-                    .hint("free or persist files, or add a worker"));
+                let said = error.filter(|error| error.code == Code::NoSpace);
+                return Err(said.unwrap_or_else(|| {
+                    Error::new(Code::NoSpace, "no worker has room for more unpersisted data")
+                        .hint("free or persist files, or add a worker")
+                }));
             }
             for worker in candidates {
                 if self.full.contains(&worker.id) {

@@ -114,11 +114,17 @@ impl Fs {
     ///
     /// # Errors
     /// `NotFound`, `NotEmpty`, `IsDirectory`, `NotDirectory`, `ReadOnly`, and what the cluster says.
-    pub async fn remove(&self, who: Who, parent: u64, name: &str, directory: bool) -> Result<()> {
+    pub async fn remove(self: &Arc<Fs>, who: Who, parent: u64, name: &str, directory: bool) -> Result<()> {
         self.require_writable()?;
         let from = node::directory(parent)?;
         let caller = self.caller(who).await;
-        self.bounded("remove", self.backend.remove(caller, from, name, directory)).await?;
+        let (fs, taken) = (self.clone(), name.to_owned());
+        let call =
+            async move { fs.bounded("remove", fs.backend.remove(caller, from, &taken, directory)).await };
+        match directory {
+            true => call.await?,
+            false => self.taking_name(who, from, name, call).await?,
+        }
         self.forget_attr(parent);
         Ok(())
     }
@@ -127,16 +133,26 @@ impl Fs {
     ///
     /// # Errors
     /// `InvalidArgument` for other flags, and what the cluster says.
-    pub async fn rename(&self, who: Who, from: (u64, &str), to: (u64, &str), flags: u32) -> Result<()> {
+    pub async fn rename(
+        self: &Arc<Fs>,
+        who: Who,
+        from: (u64, &str),
+        to: (u64, &str),
+        flags: u32,
+    ) -> Result<()> {
         self.require_writable()?;
         if flags & !libc::RENAME_NOREPLACE != 0 {
             return Err(Error::new(Code::InvalidArgument, "names can be replaced, not exchanged"));
         }
         let no_replace = flags & libc::RENAME_NOREPLACE != 0;
-        let source = (node::directory(from.0)?, from.1);
-        let target = (node::directory(to.0)?, to.1);
+        let (source, target) = (node::directory(from.0)?, node::directory(to.0)?);
         let caller = self.caller(who).await;
-        self.bounded("rename", self.backend.rename(caller, source, target, no_replace)).await?;
+        let (fs, name, new_name) = (self.clone(), from.1.to_owned(), to.1.to_owned());
+        let call = async move {
+            let (source, target) = ((source, name.as_str()), (target, new_name.as_str()));
+            fs.bounded("rename", fs.backend.rename(caller, source, target, no_replace)).await
+        };
+        self.taking_name(who, target, to.1, call).await?;
         self.forget_attr(from.0);
         self.forget_attr(to.0);
         Ok(())

@@ -3,11 +3,12 @@
 //! [`crate::ops`] calls it, one call per request, on any thread; every call may be dropped half-way (an interrupt, a
 //! deadline). Locks here are held for table look-ups only, never across an await; the one exception is a file's writer,
 //! whose calls must not overlap. Rooms: [`node`] ids, [`open`] files, [`read`] them, [`mod@write`] them, [`dir`]ectories,
-//! [`change`] the namespace, [`feed`] what others changed, [`recent`] memory with a bound.
+//! [`change`] the namespace, [`nameless`] what lost its name while open, [`feed`] what others changed, [`recent`] memory with a bound.
 
 pub mod change;
 pub mod dir;
 pub mod feed;
+pub mod nameless;
 pub mod node;
 pub mod open;
 pub mod read;
@@ -44,6 +45,9 @@ use write::Writing;
 /// Attributes remembered at a time: twice this many.
 const REMEMBERED: usize = 8192;
 
+/// How long a file that was replaced or removed can be opened by whoever found its name before.
+const DEPARTED: Duration = Duration::from_secs(2);
+
 /// Who makes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Who {
@@ -78,6 +82,8 @@ pub struct Fs {
     dirs: RwLock<HashMap<u64, Arc<DirHandle>>>,
     pub(crate) writing: Mutex<HashMap<ContentId, Arc<Writing>>>,
     known: Mutex<Recent<(Attr, Duration)>>,
+    /// Complete files that were known until a moment ago, and since when they are not: the kernel may be about to open one.
+    departed: Mutex<Recent<(Attr, Duration)>>,
     /// Which version of a content the page cache was filled from: generation, length, mtime.
     pub(crate) cached_as: Mutex<Recent<(u64, u64, u64)>>,
     capacity: RwLock<StatFsResponse>,
@@ -118,6 +124,7 @@ impl Fs {
             dirs: RwLock::default(),
             writing: Mutex::default(),
             known: Mutex::new(Recent::new(REMEMBERED)),
+            departed: Mutex::new(Recent::new(REMEMBERED)),
             cached_as: Mutex::new(Recent::new(REMEMBERED)),
             capacity: RwLock::default(),
             root: RwLock::default(),
@@ -192,7 +199,17 @@ impl Fs {
 
     /// Forgets what masters said of a FUSE node.
     pub(crate) fn forget_attr(&self, node: u64) {
-        self.known.lock().remove(node);
+        let known = self.known.lock().remove(node);
+        if let Some((attr, _)) = known.filter(|(attr, _)| attr.completed && kind(attr) == Kind::File) {
+            self.departed.lock().put(node, (attr, self.clock.monotonic()));
+        }
+    }
+
+    /// A complete file that was known until a moment ago.
+    pub(crate) fn departed(&self, node: u64) -> Option<Attr> {
+        let departed = self.departed.lock();
+        let (attr, since) = departed.get(node)?;
+        (self.clock.monotonic().saturating_sub(*since) <= DEPARTED).then(|| attr.clone())
     }
 
     pub(crate) fn forget_all_attrs(&self) {
@@ -246,7 +263,7 @@ impl Fs {
         }
         match self.ask_or_recall(node).await {
             Ok(attr) => Ok(self.stat(&attr).await),
-            Err(error) if error.code == Code::NotFound => match self.open_attr(node) {
+            Err(error) if is_gone(error.code) => match self.open_attr(node) {
                 Some(attr) => Ok(Stat { links: 0, ..self.stat(&attr).await }),
                 None => Err(stale(node)),
             },
@@ -362,4 +379,9 @@ pub(crate) fn stale(node: u64) -> Error {
 
 pub(crate) fn gone(error: Error, node: u64) -> Error {
     if error.code == Code::NotFound { stale(node) } else { error }
+}
+
+/// Whether masters say so of what was removed or replaced.
+pub(crate) fn is_gone(code: Code) -> bool {
+    matches!(code, Code::NotFound | Code::Stale)
 }

@@ -4,10 +4,11 @@
 //! file that is not goes through the page cache; a file that is being written comes to the daemon, because its size
 //! changes under the reader. A file is never opened for writing by passthrough.
 
+use super::nameless::descriptor;
 use super::write::Writing;
-use super::{Fs, Who, gone, node};
+use super::{Fs, Who, is_gone, node, stale};
 use crate::attr::{Kind, kind};
-use crate::backend::Source;
+use crate::backend::{LocalFile, Source};
 use crate::handle::Backing;
 use crate::handle::modes::{Want, Way};
 use goosefs_core::id::ContentId;
@@ -15,8 +16,8 @@ use goosefs_core::proto::internal::Attr;
 use goosefs_core::{Code, Error, Result};
 use parking_lot::Mutex;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long the worker on this machine has to hand a file out; it answers from memory.
@@ -30,6 +31,8 @@ pub struct Handle {
     pub(super) who: Who,
     /// Made at the first read that comes here, and again when a file that is being written has grown.
     pub(super) source: Mutex<Option<(u64, Arc<dyn Source>)>>,
+    /// The file's bytes wherever its name goes; see [`super::nameless`].
+    pub(super) kept: OnceLock<Arc<dyn Source>>,
     /// Set when the file was opened for writing.
     pub(super) writing: Option<Arc<Writing>>,
 }
@@ -45,6 +48,17 @@ impl Handle {
     #[must_use]
     pub fn attr(&self) -> &Attr {
         &self.attr
+    }
+
+    /// Whether its bytes stay readable when the file loses its name: the kernel reads them, or they are kept.
+    pub(super) fn is_kept(&self) -> bool {
+        let by_kernel = matches!(self.way, Way::Passthrough(_));
+        by_kernel || self.kept.get().is_some() || (self.attr.completed && self.attr.length == 0)
+    }
+
+    pub(super) fn keep(&self, source: Arc<dyn Source>) {
+        // Whoever was first kept the same bytes.
+        drop(self.kept.set(source));
     }
 }
 
@@ -79,13 +93,42 @@ impl Fs {
         }
         let attr = match self.known(node).filter(|attr| attr.completed) {
             Some(attr) => attr,
-            None => self.ask(node).await.map_err(|error| gone(error, node))?,
+            None => match self.ask(node).await {
+                Err(error) if is_gone(error.code) => return self.open_departed(who, node).await,
+                asked => asked?,
+            },
         };
         if kind(&attr) != Kind::File {
             return Err(Error::new(Code::IsDirectory, format!("node {node} is not a file")));
         }
-        let want = self.want(&attr, content).await;
-        Ok(self.opened(who, attr, want, None))
+        let (want, kept) = self.want(&attr, content).await;
+        let sure = kept.is_some() || attr.length == 0 || !matches!(want, Want::Cached { .. });
+        // Its bytes come from elsewhere, so it must still be there now.
+        if !sure
+            && let Err(error) = self.ask(node).await
+            && is_gone(error.code)
+        {
+            return self.open_departed(who, node).await;
+        }
+        Ok(self.opened_with(who, attr, want, kept))
+    }
+
+    /// Opens a file that lost its name after the kernel looked it up, if all its bytes can be kept yet. Else the kernel looks
+    /// the path up again.
+    async fn open_departed(&self, who: Who, node: u64) -> Result<Opened> {
+        let attr = self.departed(node).ok_or_else(|| stale(node))?;
+        let kept = self.keep(&attr).await.map_err(|_| stale(node))?;
+        Ok(self.opened_with(who, attr, Want::Direct, Some(kept)))
+    }
+
+    fn opened_with(&self, who: Who, attr: Attr, want: Want, kept: Option<Arc<dyn Source>>) -> Opened {
+        let opened = self.opened(who, attr, want, None);
+        if let Some(kept) = kept
+            && let Ok(handle) = self.handle(opened.handle)
+        {
+            handle.keep(kept);
+        }
+        opened
     }
 
     /// An open that needs nobody and never waits: the file is open by passthrough already, or was lately.
@@ -108,27 +151,41 @@ impl Fs {
         Some(self.opened(who, attr, want, None))
     }
 
-    /// Which way an open for reading would like to go.
-    async fn want(&self, attr: &Attr, content: ContentId) -> Want {
+    /// Which way an open for reading would like to go, and the file's bytes when they are wholly here and the kernel cannot
+    /// read them by itself.
+    async fn want(&self, attr: &Attr, content: ContentId) -> (Want, Option<Arc<dyn Source>>) {
         if !attr.completed || self.is_being_written(content) {
-            return Want::Direct;
+            return (Want::Direct, None);
         }
-        let node = node::of(attr);
-        let useful = attr.length > 0
-            && self.passthrough.load(Ordering::Acquire)
-            && self.opens.lock().modes.passthrough_is_free(node);
-        if useful && let Some(backing) = self.backing(attr).await {
-            return Want::Passthrough(backing);
+        let cached = Want::Cached { generation: attr.generation };
+        if attr.length == 0 {
+            return (cached, None);
         }
-        Want::Cached { generation: attr.generation }
+        let Some(local) = self.local_file(attr).await else { return (cached, None) };
+        let useful = self.passthrough.load(Ordering::Acquire)
+            && self.opens.lock().modes.passthrough_is_free(node::of(attr));
+        if !useful {
+            return (cached, Some(descriptor(local)));
+        }
+        match self.kernel.register(local.file.as_fd()) {
+            Ok(id) => {
+                let backing =
+                    Backing::new(id, attr.generation, local.length, self.kernel.clone(), local.lease);
+                (Want::Passthrough(backing), None)
+            }
+            Err(error) => {
+                self.passthrough_refused(&error);
+                (cached, Some(descriptor(local)))
+            }
+        }
     }
 
     fn is_being_written(&self, content: ContentId) -> bool {
         self.writing_of(content).is_some_and(|writing| writing.is_under_way())
     }
 
-    /// Asks the local worker for the file behind a content and makes it known to the kernel.
-    async fn backing(&self, attr: &Attr) -> Option<Arc<Backing>> {
+    /// Asks the local worker for the file behind a complete content.
+    pub(super) async fn local_file(&self, attr: &Attr) -> Option<LocalFile> {
         let asked = self.backend.local_file(attr);
         let local = match self.within(LOCAL_WORKER, "open cached file", asked).await {
             Ok(local) => local?,
@@ -137,22 +194,16 @@ impl Fs {
                 return None;
             }
         };
-        if local.length != attr.length {
-            tracing::warn!(
-                content = attr.content,
-                cached = local.length,
-                length = attr.length,
-                "the cached file has another length, reads come to the daemon"
-            );
-            return None;
+        if local.length == attr.length {
+            return Some(local);
         }
-        match self.kernel.register(local.file.as_fd()) {
-            Ok(id) => Some(Backing::new(id, attr.generation, local.length, self.kernel.clone(), local.lease)),
-            Err(error) => {
-                self.passthrough_refused(&error);
-                None
-            }
-        }
+        tracing::warn!(
+            content = attr.content,
+            cached = local.length,
+            length = attr.length,
+            "the cached file has another length, reads come to the daemon"
+        );
+        None
     }
 
     fn passthrough_refused(&self, error: &std::io::Error) {
@@ -181,7 +232,15 @@ impl Fs {
         let keep_cache = matches!(way, Way::Cached) && self.page_cache_is_of(node, &attr);
         self.metrics.opened(way.name());
         let read_only = writing.is_none();
-        let handle = Handle { node, attr, way: way.clone(), who, source: Mutex::new(None), writing };
+        let handle = Handle {
+            node,
+            attr,
+            way: way.clone(),
+            who,
+            source: Mutex::new(None),
+            kept: OnceLock::new(),
+            writing,
+        };
         Opened { handle: self.insert_handle(Arc::new(handle)), way, keep_cache, read_only }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Fs;
 use super::open::Handle;
+use super::write::Readable;
 use crate::backend::Source;
 use bytes::Bytes;
 use goosefs_core::Result;
@@ -21,13 +22,19 @@ impl Fs {
     }
 
     async fn read_handle(&self, handle: &Handle, offset: u64, length: u32) -> Result<Bytes> {
+        if let Some(kept) = handle.kept.get() {
+            return kept.read(offset, length).await;
+        }
         let writing = match &handle.writing {
             Some(writing) => Some(writing.clone()),
             None => self.writing_of(goosefs_core::id::ContentId(handle.attr().content)),
         };
         let source = match writing {
             Some(writing) => {
-                let attr = writing.readable(&self.tasks).await?;
+                let attr = match writing.readable(&self.tasks).await? {
+                    Readable::Content(attr) => attr,
+                    Readable::Here(file) => return file.read(offset, length).await,
+                };
                 if offset >= attr.length {
                     return Ok(Bytes::new());
                 }

@@ -35,10 +35,10 @@ impl<V> Recent<V> {
         self.young.get(&node).or_else(|| self.old.get(&node))
     }
 
-    /// Forgets `node`.
-    pub fn remove(&mut self, node: u64) {
-        self.young.remove(&node);
-        self.old.remove(&node);
+    /// Forgets `node`; returns what was remembered.
+    pub fn remove(&mut self, node: u64) -> Option<V> {
+        let old = self.old.remove(&node);
+        self.young.remove(&node).or(old)
     }
 
     /// Forgets everything.

@@ -106,12 +106,33 @@ async fn what_others_change_is_told_to_the_kernel_and_forgotten() {
 }
 
 #[tokio::test]
+async fn an_open_that_comes_just_after_a_replacement_gets_the_bytes_it_looked_up_or_looks_again() {
+    let bench = bench();
+    let Bench { cluster, fs, .. } = &bench;
+    cluster.put("f", b"old").expect("a file");
+    let old = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    cluster.put("f", b"newer").expect("a replacement");
+    fs.forget_attr(old.node);
+    let opened = fs.open(ME, old.node, libc::O_RDONLY).await.expect("its bytes are still here");
+    assert_eq!(fs.read(opened.handle, 0, 100).await.expect("read"), "old");
+    fs.release(opened.handle).await.expect("release");
+
+    let newer = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    cluster.evict("f").expect("the worker drops it");
+    cluster.put("f", b"newest").expect("a replacement");
+    fs.forget_attr(newer.node);
+    let gone = fs.open(ME, newer.node, libc::O_RDONLY).await.expect_err("nobody has its bytes");
+    assert_eq!(gone.code, Code::Stale, "the kernel looks the path up again");
+}
+
+#[tokio::test]
 async fn an_open_file_that_was_removed_has_attributes_and_no_name() {
     let bench = bench();
     let Bench { cluster, fs, .. } = &bench;
     cluster.put("f", b"bytes").expect("a file");
     let stat = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
     let opened = fs.open(ME, stat.node, libc::O_RDONLY).await.expect("open");
+    cluster.evict("f").expect("the worker drops it");
     fs.remove(ME, node::ROOT, "f", false).await.expect("unlink");
     fs.forget_attr(stat.node);
     let shown = fs.getattr(stat.node).await.expect("still open");

@@ -4,9 +4,13 @@
 //! there already is refused (EOPNOTSUPP) but for truncation to nothing. `flush` and `fsync` upload what is dirty and
 //! return errors, as often as they are called; the last writer's release completes the file.
 //!
+//! A writer that cannot go on gives up what nobody was told to be safe: the file is empty then, and nothing of it stays in
+//! the cache. A file whose name goes while it is written becomes [`Nameless`].
+//!
 //! What touches the sink runs as a task of its own that the request only waits for: a request that is interrupted or
 //! too late must not leave a half-done call behind, and a killed program leaves what it wrote so far, as on a disk.
 
+use super::nameless::Nameless;
 use super::open::Opened;
 use super::{Fs, Who, gone, node};
 use crate::attr::{Kind, Stat, kind};
@@ -26,15 +30,18 @@ use tokio::sync::{oneshot, watch};
 
 /// How long an open for reading waits for the release of a writer that has flushed: close(2) returns before the kernel
 /// has told us of the release, and a complete file is better to read.
-const RELEASE_ON_ITS_WAY: Duration = Duration::from_millis(50);
+const RELEASE_ON_ITS_WAY: Duration = Duration::from_millis(250);
+
+/// A write that takes longer waits for room most probably: files that are kept for a next open are let go of then.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// Pause before a file that could not be completed is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// One content that is open for writing here.
 pub struct Writing {
-    content: ContentId,
-    state: tokio::sync::Mutex<State>,
+    pub(super) content: ContentId,
+    pub(super) state: tokio::sync::Mutex<State>,
     /// What `stat` shows while it is being written: length and time of the last write.
     shown: Mutex<Option<(u64, u64)>>,
     /// Nothing was written since the last flush: what follows is likely the release.
@@ -44,18 +51,30 @@ pub struct Writing {
     done: watch::Sender<bool>,
 }
 
-struct State {
-    attr: Attr,
-    phase: Phase,
+pub(super) struct State {
+    pub(super) attr: Attr,
+    pub(super) phase: Phase,
+    /// So many bytes were said to be safe, by a flush or fsync.
+    synced: u64,
 }
 
-enum Phase {
+pub(super) enum Phase {
     /// A content that is there. It must be cut to nothing before it can be written.
     Existing,
     /// Being written from the start; the sink is opened with the first byte.
     Open { sink: Option<Box<dyn Sink>>, length: u64, uncommitted: bool },
-    /// The sink could not be opened, or a call to it did not end.
+    /// The sink could not be opened or failed, or a call to it did not end.
     Failed(Error),
+    /// The name is gone: what is written is of use to those who have it open, and to nobody else.
+    Nameless(Arc<Nameless>),
+}
+
+/// Where bytes that were written so far can be read.
+pub(super) enum Readable {
+    /// At the workers.
+    Content(Attr),
+    /// Here.
+    Here(Arc<Nameless>),
 }
 
 impl Writing {
@@ -65,7 +84,7 @@ impl Writing {
             if fresh { Phase::Open { sink: None, length: 0, uncommitted: false } } else { Phase::Existing };
         Arc::new(Writing {
             content: ContentId(attr.content),
-            state: tokio::sync::Mutex::new(State { attr, phase }),
+            state: tokio::sync::Mutex::new(State { attr, phase, synced: 0 }),
             shown: Mutex::new(shown),
             flushed: AtomicBool::new(false),
             writers: Mutex::new(0),
@@ -96,7 +115,7 @@ impl Writing {
     }
 
     /// Attributes with the length that can be read, after making it so.
-    pub(super) async fn readable(self: &Arc<Self>, tasks: &Tasks) -> Result<Attr> {
+    pub(super) async fn readable(self: &Arc<Self>, tasks: &Tasks) -> Result<Readable> {
         let writing = self.clone();
         detached(tasks, "commit", async move {
             let mut state = writing.state.lock().await;
@@ -108,10 +127,17 @@ impl Writing {
                 Phase::Existing => {}
                 Phase::Open { length, .. } => attr.length = *length,
                 Phase::Failed(error) => return Err(error.clone()),
+                Phase::Nameless(file) => return Ok(Readable::Here(file.clone())),
             }
-            Ok(attr)
+            Ok(Readable::Content(attr))
         })
         .await
+    }
+
+    /// The file lives on without a name.
+    pub(super) fn unnamed(&self, state: &mut State, file: Arc<Nameless>, now_ms: u64) {
+        *self.shown.lock() = Some((file.length(), now_ms));
+        state.phase = Phase::Nameless(file);
     }
 }
 
@@ -129,6 +155,10 @@ impl State {
                 self.phase = Phase::Failed(error.clone());
                 Err(error)
             }
+            Phase::Nameless(file) => {
+                self.phase = Phase::Nameless(file);
+                Err(Error::new(Code::NotFound, "the file has no name any more"))
+            }
         }
     }
 
@@ -137,7 +167,10 @@ impl State {
         error
     }
 
-    async fn commit(&mut self) -> Result<()> {
+    pub(super) async fn commit(&mut self) -> Result<()> {
+        if !matches!(self.phase, Phase::Open { .. }) {
+            return Ok(());
+        }
         let (mut sink, length) = self.take_sink()?;
         let outcome = match &mut sink {
             Some(sink) => sink.commit().await,
@@ -148,7 +181,7 @@ impl State {
     }
 
     async fn persist(&mut self) -> Result<()> {
-        if matches!(self.phase, Phase::Existing) {
+        if matches!(self.phase, Phase::Existing | Phase::Nameless(_)) {
             return Ok(());
         }
         let (mut sink, length) = self.take_sink()?;
@@ -156,13 +189,16 @@ impl State {
             Some(sink) => sink.persist().await,
             None => Ok(()),
         };
+        if outcome.is_ok() {
+            self.synced = length;
+        }
         self.phase = Phase::Open { sink, length, uncommitted: outcome.is_err() };
         outcome
     }
 }
 
 /// Runs `work` to its end even if the caller goes away.
-async fn detached<T: Send + 'static>(
+pub(super) async fn detached<T: Send + 'static>(
     tasks: &Tasks,
     name: &'static str,
     work: impl Future<Output = Result<T>> + Send + 'static,
@@ -234,6 +270,12 @@ impl Fs {
     async fn append(&self, writing: &Writing, who: Who, offset: u64, data: Bytes) -> Result<u32> {
         let taken = u32::try_from(data.len()).unwrap_or(u32::MAX);
         let mut state = writing.state.lock().await;
+        if let Phase::Nameless(file) = &state.phase {
+            let file = file.clone();
+            file.write(offset, data).await?;
+            *writing.shown.lock() = Some((file.length(), self.clock.now_ms()));
+            return Ok(taken);
+        }
         if matches!(state.phase, Phase::Existing) {
             if state.attr.length > 0 {
                 return Err(refuse(
@@ -263,15 +305,47 @@ impl Fs {
                 }
             }
         };
-        if let Err(error) = sink.write(data).await {
-            // The sink fails from now on, and says so at every flush until the file is cut to nothing.
-            state.phase = Phase::Open { sink: Some(sink), length, uncommitted: true };
-            return Err(error);
+        let written = {
+            let mut write = std::pin::pin!(sink.write(data));
+            match tokio::time::timeout(SLOW, write.as_mut()).await {
+                Ok(written) => written,
+                Err(_) => {
+                    self.drop_kept();
+                    write.await
+                }
+            }
+        };
+        if let Err(error) = written {
+            drop(sink);
+            self.give_up(writing, &mut state, who, &error).await;
+            // It says so at every write and flush until the file is cut to nothing.
+            return Err(state.fail(error));
         }
         let length = length + u64::from(taken);
         state.phase = Phase::Open { sink: Some(sink), length, uncommitted: true };
         *writing.shown.lock() = Some((length, self.clock.now_ms()));
         Ok(taken)
+    }
+
+    /// A writer cannot go on. What nobody was told to be safe must not stay in the cache, where it could never go.
+    async fn give_up(&self, writing: &Writing, state: &mut State, who: Who, error: &Error) {
+        let content = writing.content;
+        // Somebody else cut or removed it: what is there now is theirs.
+        if state.synced > 0 || matches!(error.code, Code::Stale | Code::NotFound) {
+            return;
+        }
+        let caller = self.caller(who).await;
+        match self.bounded("truncate", self.backend.truncate(caller, content)).await {
+            Ok(attr) => {
+                tracing::warn!(%content, %error, "a file cannot be written on: it is cut to nothing");
+                self.content_changed(node::of(&attr));
+                *writing.shown.lock() = Some((0, attr.mtime_ms));
+                state.attr = attr;
+            }
+            Err(reason) => {
+                tracing::warn!(%content, %error, %reason, "what was written of a file stays in the cache")
+            }
+        }
     }
 
     /// Makes a new, empty generation of the content.
@@ -281,7 +355,8 @@ impl Fs {
         self.content_changed(node::of(&attr));
         self.remember(&attr);
         *writing.shown.lock() = Some((0, attr.mtime_ms));
-        *state = State { attr, phase: Phase::Open { sink: None, length: 0, uncommitted: false } };
+        let phase = Phase::Open { sink: None, length: 0, uncommitted: false };
+        *state = State { attr, phase, synced: 0 };
         Ok(())
     }
 
@@ -306,6 +381,9 @@ impl Fs {
     pub(super) async fn truncate(self: &Arc<Fs>, who: Who, node: u64, size: u64) -> Result<()> {
         self.require_writable()?;
         let content = node::content(node)?;
+        if self.truncate_nameless(content, size).await? {
+            return Ok(());
+        }
         let attr = match self.known(node) {
             Some(attr) => attr,
             None => self.ask(node).await.map_err(|error| gone(error, node))?,
@@ -321,6 +399,7 @@ impl Fs {
                 Phase::Existing => state.attr.length,
                 Phase::Open { length, .. } => *length,
                 Phase::Failed(_) => u64::MAX,
+                Phase::Nameless(file) => return file.cut(size),
             };
             if size == length {
                 return Ok(());
@@ -333,6 +412,16 @@ impl Fs {
         let outcome = cut.await;
         let closed = self.close_writer(writing, who).await;
         outcome.and(closed)
+    }
+
+    /// Cuts or extends a file without a name; false when the content has one.
+    async fn truncate_nameless(&self, content: ContentId, size: u64) -> Result<bool> {
+        let Some(writing) = self.writing_of(content) else { return Ok(false) };
+        let state = writing.state.lock().await;
+        let Phase::Nameless(file) = &state.phase else { return Ok(false) };
+        file.cut(size)?;
+        *writing.shown.lock() = Some((size, self.clock.now_ms()));
+        Ok(true)
     }
 
     /// One writer is gone; the last one completes the file.
@@ -399,8 +488,13 @@ impl Fs {
     }
 
     async fn complete_state(&self, writing: &Writing, state: &mut State, who: Who) -> Result<()> {
-        if matches!(state.phase, Phase::Existing) {
+        if matches!(state.phase, Phase::Existing | Phase::Nameless(_)) {
             return Ok(());
+        }
+        if let Phase::Failed(_) = &state.phase {
+            let caller = self.caller(who).await;
+            let ended = self.bounded("complete", self.backend.finish(caller, writing.content, state.synced));
+            return self.completed(writing, state, ended.await);
         }
         let (sink, length) = state.take_sink()?;
         let mut sink = match sink {
@@ -413,20 +507,43 @@ impl Fs {
                 }
             }
         };
-        match sink.complete().await {
+        let outcome = sink.complete().await;
+        if let Err(error) = &outcome {
+            if for_good(error.code) {
+                drop(sink);
+                self.give_up(writing, state, who, error).await;
+                state.fail(error.clone());
+            } else {
+                state.phase = Phase::Open { sink: Some(sink), length, uncommitted: true };
+            }
+        }
+        self.completed(writing, state, outcome)
+    }
+
+    fn completed(&self, writing: &Writing, state: &mut State, outcome: Result<Attr>) -> Result<()> {
+        match outcome {
             Ok(attr) => {
                 self.remember(&attr);
                 *writing.shown.lock() = None;
-                *state = State { attr, phase: Phase::Existing };
+                *state = State { attr, phase: Phase::Existing, synced: 0 };
                 Ok(())
             }
             Err(error) => {
                 self.forget_attr(writing.content.0);
-                state.phase = Phase::Open { sink: Some(sink), length, uncommitted: true };
                 Err(error)
             }
         }
     }
+}
+
+/// Whether a file that could not be completed like this never will be. Where the storage or the masters do not answer, what
+/// is in the cache may be of use yet.
+fn for_good(code: Code) -> bool {
+    !code.retryable()
+        && !matches!(
+            code,
+            Code::Ufs | Code::Io | Code::Internal | Code::Cancelled | Code::Incomplete | Code::Lost
+        )
 }
 
 /// A change of bytes that are there already.

@@ -4,6 +4,8 @@ mod evict;
 mod persisted;
 mod tick;
 
+pub(crate) use persisted::make_way;
+
 use crate::node::Node;
 use std::sync::Arc;
 

@@ -234,6 +234,16 @@ impl Index {
         held.map(|(id, container)| (*id, container.generation)).take(limit).collect()
     }
 
+    /// Whether anything but `container` is here only because somebody uses it, or is being removed.
+    #[must_use]
+    pub fn may_let_go(&self, container: ContainerId) -> bool {
+        let used = |found: &Container| {
+            found.leases > 0 || found.blocks.iter().any(|(_, block)| block.pins > 0 && !block.held)
+        };
+        self.quotas.iter().any(|quota| quota.leaving + quota.unlinked > 0)
+            || self.containers.iter().any(|(id, found)| *id != container && used(found))
+    }
+
     /// Blocks of one content that are only copies.
     #[must_use]
     pub fn held_blocks(&self, container: ContainerId) -> Vec<BlockId> {

@@ -257,6 +257,13 @@ impl Store {
         held.into_iter().map(|(container, generation)| (container.content(), generation)).collect()
     }
 
+    /// Whether others than `content` hold room that they are about to let go of: leases, readers, files that are on their
+    /// way off the disk.
+    #[must_use]
+    pub fn may_let_go(&self, content: ContentId) -> bool {
+        self.inner.index.lock().may_let_go(content.container())
+    }
+
     /// The blocks of a content that are only copies.
     #[must_use]
     pub fn held_blocks(&self, content: ContentId) -> Vec<BlockId> {
