@@ -1,5 +1,6 @@
 //! Whole masters in one process, with real Raft, real ports and a local under-storage.
 
+mod backup;
 mod cluster;
 mod effects;
 mod failover;
