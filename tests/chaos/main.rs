@@ -3,7 +3,7 @@
 //! namespace must be the same, and the under-storage must have the directories that the namespace has.
 //!
 //! `make test` plays for a minute, `make chaos` for ten (`CHAOS_SECONDS=n`). The seed is printed; `CHAOS_SEED=n` draws the
-//! same troubles and operations again, though not the same interleaving.
+//! same troubles and operations again, though not the same interleaving. `CHAOS_BINARY=path` plays with another build.
 
 // In the suite's own functions, too, a failure is a failed test.
 #![allow(clippy::unwrap_used)]
@@ -37,9 +37,9 @@ async fn histories_under_chaos_are_linearizable_and_all_masters_have_the_same() 
     let seed = number("CHAOS_SEED").unwrap_or_else(rand::random);
     let time = Duration::from_secs(number("CHAOS_SECONDS").unwrap_or(60));
     println!("CHAOS_SEED={seed}");
-    let binary = Path::new(env!("CARGO_BIN_EXE_goosefs"));
+    let binary = std::env::var("CHAOS_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_goosefs").to_owned());
     let flags = ["-Dgoosefs.master.raft.snapshot.entries=500"];
-    let mut masters = Masters::start(binary, &std::env::temp_dir(), &flags).await.unwrap();
+    let mut masters = Masters::start(Path::new(&binary), &std::env::temp_dir(), &flags).await.unwrap();
     let observer = masters.client_with(|config| config.connect_timeout = Duration::from_millis(500));
     let ground = Ground::new(cells(&observer).await);
     let clients: Vec<_> =
