@@ -30,7 +30,8 @@ const LULL: Duration = Duration::from_millis(50);
 /// A leader that leaves a ping unanswered for so long is doubted.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Pings of a leader that answers them are this far apart while a call is under way.
+/// Pings of a leader that answers them are at most this far apart while a call is under way; the longer it takes, the
+/// further.
 const PING_AGAIN: Duration = Duration::from_secs(1);
 
 /// A master that does not take a connection or answer a probe within this is passed over.
@@ -267,7 +268,8 @@ impl Masters {
             };
             if alive {
                 *until = (*until).max(Instant::now() + self.inner.config.deadline);
-                patience = PING_AGAIN;
+                // Soon again at first: a leader may stop just after it has answered.
+                patience = (patience * 2).min(PING_AGAIN);
                 continue;
             }
             // The others may be in the middle of an election: they are asked until one leads or this one answers.
