@@ -40,6 +40,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const HAND_OVER_AGAIN: Duration = Duration::from_secs(60);
 /// How long a master that is to write a backup may take to catch up.
 const CATCH_UP: Duration = Duration::from_secs(20);
+/// The master that is to take over is asked again after so long: the message may be lost, or come before the last entries.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Tasks get so long to end.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -339,18 +341,18 @@ impl Node {
         // Before the followers hear of it, since their promise to wait for us ends there.
         inner.lease.handing_over.store(true, Ordering::SeqCst);
         let handed = async {
-            inner.raft.trigger().transfer_leader(target).await.map_err(|e| {
-                Error::new(Code::Unavailable, format!("the lead could not be handed over: {e}"))
-            })?;
+            let until = tokio::time::Instant::now() + limit;
             let mut status = inner.status.clone();
-            let moved = status.wait_for(|s| s.role != Role::Leader && s.leader.is_some());
-            match tokio::time::timeout(limit, moved).await {
-                Ok(Ok(_)) => Ok(()),
-                _ => Err(Error::new(
-                    Code::Unavailable,
-                    format!("no master took over the lead within {limit:?}"),
-                )),
+            while tokio::time::Instant::now() < until {
+                inner.raft.trigger().transfer_leader(target).await.map_err(|e| {
+                    Error::new(Code::Unavailable, format!("the lead could not be handed over: {e}"))
+                })?;
+                let moved = status.wait_for(|s| s.role != Role::Leader && s.leader.is_some());
+                if matches!(tokio::time::timeout(ASK_AGAIN, moved).await, Ok(Ok(_))) {
+                    return Ok(());
+                }
             }
+            Err(Error::new(Code::Unavailable, format!("no master took over the lead within {limit:?}")))
         }
         .await;
         // A leader that nobody relieved may serve again only under a lease that began after this.
