@@ -48,8 +48,8 @@ impl Dev {
             .spawn()
             .context("start goosefs dev")?;
         let stdout = process.stdout.take().context("no output of goosefs dev")?;
-        let started =
-            BufReader::new(stdout).lines().map_while(Result::ok).any(|line| line.starts_with("Ctrl-C"));
+        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        let started = lines.any(|line| line.starts_with("Ctrl-C"));
         ensure!(started, "goosefs dev did not start");
         let masters: Vec<String> = (0..3).map(|id| format!("127.0.0.1:{}", PORT + 10 * id)).collect();
         Ok(Dev { binary, process, mount: dir.join("mnt"), dir, masters: masters.join(",") })

@@ -1,8 +1,47 @@
 //! What `dev` says and leaves behind.
 
 use super::{GOOSEFS, can_mount, turn};
-use goosefs_harness::{DevCluster, Launch, wait_for};
+use goosefs_harness::{DevCluster, Launch, free_ports, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+#[test]
+fn dev_goes_on_when_nobody_reads_what_it_prints() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_ports(1, 1).unwrap();
+    let dir = folder.path().join("dev");
+    let mut dev = Command::new(GOOSEFS)
+        .args(["dev", "--masters=1", "--workers=1", "--no-fuse"])
+        .arg(format!("--port-base={port}"))
+        .arg(format!("--dir={}", dir.display()))
+        .env("HOME", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // As `goosefs dev | head` does: reads for a while and goes away.
+    let mut lines = BufReader::new(dev.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line == "Ctrl-C stops everything."));
+    drop(lines);
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("dev.json")).unwrap()).unwrap();
+    let pid = |value: &serde_json::Value| Pid::from_raw(value["pid"].as_i64().unwrap() as i32);
+    let (master, worker) = (pid(&record["masters"][0]), pid(&record["workers"][0]));
+    kill(worker, Signal::SIGKILL).unwrap();
+    wait_for("dev has noticed the death", || kill(worker, None).is_err());
+    let asked = Command::new(GOOSEFS)
+        .args(["fs", "masterInfo", &format!("-Dgoosefs.master.rpc.addresses=127.0.0.1:{port}")])
+        .output()
+        .unwrap();
+    assert!(asked.status.success(), "{asked:?}");
+    assert!(dev.try_wait().unwrap().is_none(), "it goes on");
+    kill(Pid::from_raw(dev.id() as i32), Signal::SIGTERM).unwrap();
+    let status = dev.wait().unwrap();
+    assert!(status.success(), "{status}");
+    assert!(kill(master, None).is_err(), "it takes the master with it");
+}
 
 #[test]
 fn dev_goes_on_when_a_process_dies_and_says_how_to_start_it_again() {

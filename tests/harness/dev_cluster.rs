@@ -490,7 +490,10 @@ fn until_gone(pid: u32) -> anyhow::Result<()> {
 }
 
 /// A port base of which every port is free, below those that the system gives to clients.
-fn free_ports(masters: u16, workers: u16) -> anyhow::Result<u16> {
+///
+/// # Errors
+/// When there is none.
+pub fn free_ports(masters: u16, workers: u16) -> anyhow::Result<u16> {
     let free = |host: u16, port: u16| TcpListener::bind(format!("127.0.0.{host}:{port}")).is_ok();
     for _ in 0..100 {
         let base = 12_000 + 100 * rand::random_range(0..200_u16);

@@ -26,7 +26,7 @@ mod wires;
 
 pub use bytes::pattern;
 pub use command::{Binary, Said, undated};
-pub use dev_cluster::{DevCluster, Launch, Process, Record};
+pub use dev_cluster::{DevCluster, Launch, Process, Record, free_ports};
 pub use in_process::{InProcess, Options};
 pub use master_processes::MasterProcesses;
 pub use masters::{MASTERS, Masters};

@@ -178,7 +178,7 @@ async fn watch(
         if let Event::Ended(name, status) = event
             && let Some(child) = cluster.child(&name)
         {
-            out::line(&format!(
+            say(&format!(
                 "{name} (pid {}) has ended: {}; start it again with: goosefs {}",
                 child.pid,
                 child::describe(status),
@@ -236,18 +236,13 @@ fn announce(layout: &Layout, cluster: &Cluster, leader: Option<&str>) {
     for child in cluster.masters.iter().chain(&cluster.workers) {
         let plan = &child.plan;
         let role = if leader == Some(plan.rpc.as_str()) { "  leader" } else { "" };
-        out::line(&format!(
+        say(&format!(
             "{:<10} pid {:<8} rpc {:<16} web http://{}/metrics{role}",
             plan.name, child.pid, plan.rpc, plan.web
         ));
     }
     if let Some((child, mount_point)) = cluster.fuse.as_ref().zip(layout.mount_point.as_deref()) {
-        out::line(&format!(
-            "{:<10} pid {:<8} mounted at {}",
-            child.plan.name,
-            child.pid,
-            mount_point.display()
-        ));
+        say(&format!("{:<10} pid {:<8} mounted at {}", child.plan.name, child.pid, mount_point.display()));
     }
     let default_ports = layout.masters.first().is_some_and(|plan| plan.rpc.ends_with(":9200"));
     let addresses: Vec<&str> = layout.masters.iter().map(|plan| plan.rpc.as_str()).collect();
@@ -257,13 +252,18 @@ fn announce(layout: &Layout, cluster: &Cluster, leader: Option<&str>) {
         format!(" -Dgoosefs.master.rpc.addresses={}", addresses.join(","))
     };
     let path = layout.mounts.first().map_or("/", |mount| mount.path.as_str());
-    out::line("");
+    say("");
     match &layout.mount_point {
-        Some(mount_point) => out::line(&format!("try:  ls {}", inside(mount_point, path))),
-        None => out::line(&format!("try:  goosefs fs{option} ls {path}")),
+        Some(mount_point) => say(&format!("try:  ls {}", inside(mount_point, path))),
+        None => say(&format!("try:  goosefs fs{option} ls {path}")),
     }
-    out::line(&format!("      goosefs fs{option} masterInfo"));
-    out::line("Ctrl-C stops everything.");
+    say(&format!("      goosefs fs{option} masterInfo"));
+    say("Ctrl-C stops everything.");
+}
+
+/// A line for whoever watches. The cluster goes on without: `goosefs dev | head` is no reason to stop it.
+fn say(line: &str) {
+    let _nobody_reads = out::try_bytes(format!("{line}\n").as_bytes());
 }
 
 fn inside(mount_point: &Path, path: &str) -> String {
