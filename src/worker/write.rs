@@ -101,7 +101,7 @@ impl ContentWriter {
     }
 
     async fn append_piece(&mut self, mut writer: BlockWriter, piece: Bytes) -> Result<BlockWriter> {
-        let begun = Instant::now();
+        let mut waiting = Waiting::default();
         let length = piece.len() as u64;
         loop {
             let piece = piece.clone();
@@ -113,7 +113,7 @@ impl ContentWriter {
             writer = back;
             match outcome {
                 Ok(()) => break,
-                Err(error) => self.wait_for_room(error, begun).await?,
+                Err(error) => self.wait_for_room(error, &mut waiting).await?,
             }
         }
         self.at += length;
@@ -121,17 +121,20 @@ impl ContentWriter {
     }
 
     /// Returns when it is worth trying again after `error`; what else was written lately may be persisted by now.
-    async fn wait_for_room(&self, error: Error, begun: Instant) -> Result<()> {
+    async fn wait_for_room(&self, error: Error, waiting: &mut Waiting) -> Result<()> {
         if error.code != Code::NoSpace {
             return Err(error);
         }
-        let left = self.node.config.room_timeout.saturating_sub(begun.elapsed());
-        let asked = tokio::time::timeout(left, make_way(&self.node, self.content.id)).await;
-        if left.is_zero() || asked != Ok(true) {
+        let tried = waiting.begun.replace(waiting.begun.unwrap_or_else(Instant::now));
+        let spent = tried.map_or(Duration::ZERO, |begun| begun.elapsed());
+        let left = self.node.config.room_timeout.saturating_sub(spent);
+        if left.is_zero() || waiting.in_vain {
             return Err(self.no_room());
         }
-        // The first time what was in the way may be gone already.
-        if begun.elapsed() >= LOOK_AGAIN {
+        let asked = tokio::time::timeout(left, make_way(&self.node, self.content.id)).await;
+        // What was in the way may have gone between the attempt and the question, so one more follows even then.
+        waiting.in_vain = asked != Ok(true);
+        if tried.is_some() {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         Ok(())
@@ -193,12 +196,12 @@ impl ContentWriter {
             return Ok(writer);
         }
         let (index, within) = (self.at / self.content.block_size, self.at % self.content.block_size);
-        let begun = Instant::now();
+        let mut waiting = Waiting::default();
         loop {
             let (store, content) = (self.node.store.clone(), self.content.clone());
             match blocking(move || store.write_block(&content, index, within)).await {
                 Ok(writer) => return Ok(writer),
-                Err(error) => self.wait_for_room(error, begun).await?,
+                Err(error) => self.wait_for_room(error, &mut waiting).await?,
             }
         }
     }
@@ -211,6 +214,15 @@ impl ContentWriter {
         })
         .await
     }
+}
+
+/// How a writer waits for room.
+#[derive(Default)]
+struct Waiting {
+    /// Since when; not yet when there was room at once.
+    begun: Option<Instant>,
+    /// Nothing will go.
+    in_vain: bool,
 }
 
 impl Drop for ContentWriter {

@@ -6,7 +6,7 @@
 
 use super::nameless::descriptor;
 use super::write::Writing;
-use super::{Fs, Who, is_gone, node, stale};
+use super::{Fs, PATIENCE, Who, is_gone, node, stale};
 use crate::attr::{Kind, kind};
 use crate::backend::{LocalFile, Source};
 use crate::handle::Backing;
@@ -103,9 +103,9 @@ impl Fs {
         }
         let (want, kept) = self.want(&attr, content).await;
         let sure = kept.is_some() || attr.length == 0 || !matches!(want, Want::Cached { .. });
-        // Its bytes come from elsewhere, so it must still be there now.
+        // Its bytes come from elsewhere, so it must still be there now. While no master answers, nothing is replaced.
         if !sure
-            && let Err(error) = self.ask(node).await
+            && let Ok(Err(error)) = tokio::time::timeout(PATIENCE, self.ask(node)).await
             && is_gone(error.code)
         {
             return self.open_departed(who, node).await;
