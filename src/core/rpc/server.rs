@@ -72,7 +72,7 @@ pub async fn until_resolved(address: &str, patience: Duration) {
     let mut told = false;
     while let Err(error) = tokio::net::lookup_host(address).await {
         // What has no port is no name that comes late.
-        if !address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err())
             || tokio::time::Instant::now() >= until
         {
             return;

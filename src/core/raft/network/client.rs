@@ -48,13 +48,16 @@ enum Traffic {
     Snapshots,
 }
 
+/// A connection and the address it leads to.
+type Kept = (String, Channel);
+
 /// Makes clients for openraft and for the join.
 #[derive(Clone)]
 pub(in crate::raft) struct Network {
     me: Arc<Me>,
     counters: Counters,
-    /// By slot and traffic, with the address they lead to.
-    channels: Arc<Mutex<HashMap<(u32, Traffic), (String, Channel)>>>,
+    /// By slot and traffic.
+    channels: Arc<Mutex<HashMap<(u32, Traffic), Kept>>>,
 }
 
 impl Network {
