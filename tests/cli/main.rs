@@ -12,6 +12,7 @@ mod files;
 mod masters;
 mod quorum;
 mod settings;
+mod signals;
 
 use goosefs_harness::{Binary, Said};
 use std::sync::{Mutex, MutexGuard, PoisonError};
