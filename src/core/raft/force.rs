@@ -7,6 +7,7 @@
 use super::identity::{Directory, Identity};
 use super::log::LogStore;
 use super::metrics::Counters;
+use super::network::identify_at;
 use super::open::Life;
 use super::space::Space;
 use super::state::StateMachine;
@@ -14,6 +15,7 @@ use super::types::{LeaderId, LogId, Membership, Slot, SnapshotMeta, StoredMember
 use super::{ClusterMark, Frozen, Machine, RaftConfig};
 use crate::error::{Code, Error, Result};
 use crate::id::Epoch;
+use crate::proto::raft as wire;
 use openraft::storage::{RaftLogReader, RaftLogStorage, RaftStateMachine};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub(super) async fn new_cluster(
     machine: Arc<dyn Machine>,
     counters: &Counters,
 ) -> Result<Identity> {
+    check_needed(config, old).await?;
     let life = Life::of(config, old);
     let opened = life.log(config, counters.clone())?;
     let snapshots = life.snapshots()?;
@@ -59,6 +62,31 @@ pub(super) async fn new_cluster(
     directory.save(new)?;
     tracing::warn!(cluster = %mark.id, %epoch, node = %new.node, "a new epoch of the cluster was forced from this master");
     Ok(new)
+}
+
+/// Whether most masters have lost their data, as far as those that run say: a flag that was left in a unit file must not
+/// split a cluster that is well.
+///
+/// # Errors
+/// `InvalidArgument` naming those that have the cluster's data.
+async fn check_needed(config: &RaftConfig, old: Identity) -> Result<()> {
+    let request = || wire::IdentifyRequest { slot: old.slot, node: old.node.0, ..Default::default() };
+    let others = (0..).zip(&config.peers).filter(|(slot, _)| *slot != config.slot).map(|(_, peer)| peer);
+    let asked = others.map(async |peer| (peer, identify_at(peer, request(), config.election_max * 2).await));
+    let whole: Vec<&str> = futures::future::join_all(asked)
+        .await
+        .into_iter()
+        .filter(|(_, answer)| {
+            answer.as_ref().is_ok_and(|a| !a.empty && ClusterMark::from_wire(a.cluster.as_ref()) == old.mark)
+        })
+        .map(|(peer, _)| peer.as_str())
+        .collect();
+    if whole.is_empty() || (whole.len() + 1) * 2 <= config.peers.len() {
+        return Ok(());
+    }
+    let text = format!("nothing is forced: with {} most masters have the cluster's data", whole.join(", "));
+    Err(Error::new(Code::InvalidArgument, text)
+        .hint("start this one without --force-new-cluster; stop the others first if they cannot go on"))
 }
 
 /// Brings `state` to the end of the log.

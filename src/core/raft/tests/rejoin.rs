@@ -173,6 +173,17 @@ async fn a_new_cluster_can_be_forced_from_one_directory_and_the_others_join_it()
         let agreed = cluster.agreed().await;
         assert_eq!(agreed.len(), 122);
         assert_eq!(&agreed[119..], ["119", "new epoch", "three again"]);
+        // A flag that was left in place splits nothing.
+        cluster.tune(|config| config.force_new_cluster = true);
+        cluster.kill(1).await;
+        let error = cluster.start(1).await.unwrap_err();
+        assert!(
+            error.code == Code::InvalidArgument && error.message.contains("nothing is forced"),
+            "{error}"
+        );
+        cluster.tune(tune);
+        cluster.start(1).await.unwrap();
+        assert_eq!(cluster.agreed().await.len(), 122);
     }
 }
 
