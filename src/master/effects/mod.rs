@@ -128,8 +128,12 @@ impl Effects {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
-            if self.journal.check_lease().is_err() {
-                return None;
+            while self.journal.check_lease().is_err() {
+                // On a busy machine the lease of a leader comes and goes.
+                if !self.journal.leads() {
+                    return None;
+                }
+                tokio::time::sleep(FIRST_PAUSE).await;
             }
             // What a deposed leader still does may meet what the next one has made since.
             let attempted = tokio::select! {
