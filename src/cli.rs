@@ -183,6 +183,8 @@ pub enum FsCommand {
     },
     /// Remove files
     Rm(RmArgs),
+    /// Write files that only the cache has to their storage, and wait until they are there
+    Persist(PersistArgs),
     /// Print everything about a file or directory
     Stat {
         /// Print this instead: %b blocks, %g group, %N name, %u owner, %y time of change, %Y the same in ms, %z size
@@ -193,6 +195,9 @@ pub enum FsCommand {
     },
     /// Unmount a storage; its files stay there
     Unmount {
+        /// Drop files that only the cache has
+        #[arg(long)]
+        force: bool,
         /// Path of the mount
         path: String,
     },
@@ -281,6 +286,23 @@ pub struct MountArgs {
     /// What: a local path, file://, http:// or https://
     #[arg(requires = "path")]
     pub ufs: Option<String>,
+}
+
+/// Flags of `goosefs fs persist`.
+#[derive(Args, Debug)]
+pub struct PersistArgs {
+    /// Files at a time
+    #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub parallelism: u16,
+    /// Milliseconds that one file may take
+    #[arg(short, long, value_name = "MS", default_value_t = 1_200_000)]
+    pub timeout: u64,
+    /// Milliseconds to wait before the first file
+    #[arg(short, long, value_name = "MS", default_value_t = 0)]
+    pub wait: u64,
+    /// Paths of files or directories
+    #[arg(required = true)]
+    pub paths: Vec<String>,
 }
 
 /// Flags of `goosefs fs rm`.

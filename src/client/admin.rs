@@ -22,10 +22,10 @@ use goosefs_core::proto::public::block::{
 use goosefs_core::proto::public::file::file_system_master_client_service_client::FileSystemMasterClientServiceClient as FilesClient;
 use goosefs_core::proto::public::file::{
     CreateDirectoryPOptions, CreateDirectoryPRequest, DeletePOptions, DeletePRequest, FileInfo,
-    FileSystemMasterCommonPOptions, FreePOptions, FreePRequest, FsOpPId, GetMountTablePRequest,
-    GetStatusPOptions, GetStatusPRequest, ListStatusPOptions, ListStatusPRequest, LoadMetadataPType,
-    MountPOptions, MountPRequest, MountPointInfo, RenamePOptions, RenamePRequest, UnmountPOptions,
-    UnmountPRequest, UpdateMountPRequest,
+    FileSystemMasterCommonPOptions, FreePOptions, FreePRequest, FreePResponse, FsOpPId,
+    GetMountTablePRequest, GetStatusPOptions, GetStatusPRequest, ListStatusPOptions, ListStatusPRequest,
+    LoadMetadataPType, MountPOptions, MountPRequest, MountPointInfo, RenamePOptions, RenamePRequest,
+    UnmountPOptions, UnmountPRequest, UpdateMountPRequest,
 };
 use goosefs_core::proto::public::journal::journal_master_client_service_client::JournalMasterClientServiceClient as JournalClient;
 use goosefs_core::proto::public::meta::meta_master_client_service_client::MetaMasterClientServiceClient as MetaClient;
@@ -195,11 +195,13 @@ impl Admin {
             .await
     }
 
-    /// Drops what is cached of a file or, with `recursive`, of all below a directory; with `forced` pinned files, too.
+    /// Drops what is cached of a file or, with `recursive`, of all below a directory; with `forced` pinned files, too. Says
+    /// what stayed.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidArgument` for a directory without `recursive`.
-    pub async fn free(&self, path: &NsPath, recursive: bool, forced: bool) -> Result<()> {
+    /// `NotFound`; `InvalidArgument` for a directory without `recursive`, and for a file that is pinned or that only the
+    /// cache has.
+    pub async fn free(&self, path: &NsPath, recursive: bool, forced: bool) -> Result<FreePResponse> {
         let request = FreePRequest {
             path: Some(path.as_str().to_owned()),
             options: Some(FreePOptions {
@@ -212,10 +214,7 @@ impl Admin {
         self.rounds
             .call(|login| {
                 let request = request.clone();
-                async move {
-                    login.files().free(request).await?;
-                    Ok(())
-                }
+                async move { Ok(login.files().free(request).await?.into_inner()) }
             })
             .await
     }
@@ -241,14 +240,15 @@ impl Admin {
             .await
     }
 
-    /// Takes a mount away; what was cached of it is dropped.
+    /// Takes a mount away; what was cached of it is dropped, with `force` also what only the cache has.
     ///
     /// # Errors
-    /// `NotFound` when `path` is no mount point, `InvalidArgument` for the root.
-    pub async fn unmount(&self, path: &NsPath) -> Result<()> {
+    /// `NotFound` when `path` is no mount point, `InvalidArgument` for the root; without `force` `NotEmpty` when only the
+    /// cache has something.
+    pub async fn unmount(&self, path: &NsPath, force: bool) -> Result<()> {
         let request = UnmountPRequest {
             goosefs_path: Some(path.as_str().to_owned()),
-            options: Some(UnmountPOptions { common_options: Some(operation()) }),
+            options: Some(UnmountPOptions { common_options: Some(operation()), force: Some(force) }),
         };
         self.rounds
             .call(|login| {

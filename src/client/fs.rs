@@ -71,6 +71,7 @@ impl Client {
         let description =
             format!("{} of {} in process {}", config.role, config.caller.user, std::process::id());
         let session = Arc::new(Session::new(masters.clone(), description));
+        session.keep(&tasks);
         let inodes = Inodes::new(masters.clone(), session, config.sync_interval_ms);
         let defaults = CreateOptions { block_size: config.block_size, write_type: config.write_type };
         let router = Router::new(masters.clone(), &config);

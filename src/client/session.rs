@@ -7,13 +7,20 @@
 use goosefs_core::proto::internal::{OpenSessionRequest, OpenSessionResponse, SessionOp};
 use goosefs_core::proto::method::{self, Method};
 use goosefs_core::rpc::masters::Masters;
+use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Result};
 use parking_lot::Mutex;
 use prost::Message;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How often a session is opened anew for one call before its error is handed on.
 const REOPENINGS: u32 = 3;
+
+/// An open session is renewed so often. Masters close sessions that were silent for minutes; no call lasts so long, so none
+/// that was made before is made again after a renewal.
+const KEEP: Duration = Duration::from_secs(60);
 
 /// The session of one client.
 #[derive(Debug)]
@@ -103,6 +110,27 @@ impl Session {
                 }
                 answer => return answer,
             }
+        }
+    }
+
+    /// Has the masters keep an open session while its client lives: a file that is open for writing may be idle for long.
+    pub(crate) fn keep(self: &Arc<Self>, tasks: &Tasks) {
+        let session = self.clone();
+        tasks.every("session", KEEP, move || {
+            let session = session.clone();
+            async move { session.renew().await }
+        });
+    }
+
+    async fn renew(&self) {
+        let session = self.numbers.lock().session;
+        if session == 0 {
+            return;
+        }
+        let request = OpenSessionRequest { session, description: self.description.clone() };
+        let renewed: Result<OpenSessionResponse> = self.masters.call(method::OPEN_SESSION, &request).await;
+        if let Err(error) = renewed {
+            tracing::debug!(session, %error, "the session could not be renewed");
         }
     }
 

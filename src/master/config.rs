@@ -31,6 +31,10 @@ pub struct Config {
     pub auth: AuthType,
     /// Owner of the root directory, and the user to whom everything is allowed: who runs the masters.
     pub superuser: String,
+    /// The group whose members may do everything, too (`goosefs.security.authorization.permission.supergroup`).
+    pub supergroup: String,
+    /// Owner, group and mode of files are checked (`goosefs.security.authorization.permission.enabled`).
+    pub permissions: bool,
     /// What the first leader mounts at `/` (`goosefs.master.mount.table.root.ufs`).
     pub root_ufs: String,
     /// Options of the root mount (`goosefs.master.mount.table.root.option.*`).
@@ -59,6 +63,10 @@ pub struct Config {
     pub worker_gone: Duration,
     /// A client session silent for so long is closed.
     pub session_timeout: Duration,
+    /// A file that was not written for so long is completed as it is when the session of its writer has ended.
+    pub abandoned_after: Duration,
+    /// As [`Config::abandoned_after`] when its writer had no session, as clients of the GooseFS protocol.
+    pub unnamed_abandoned_after: Duration,
     /// How long one proposal may take before its outcome is called unknown.
     pub propose_timeout: Duration,
     /// How long a call is held while no master leads.
@@ -100,7 +108,9 @@ impl Config {
             bind_host: None,
             cluster: None,
             auth: AuthType::Simple,
-            superuser: std::env::var("USER").unwrap_or_else(|_| "root".to_owned()),
+            superuser: Properties::new().user(),
+            supergroup: keys::SUPERGROUP.default.to_owned(),
+            permissions: true,
             root_ufs: String::new(),
             root_options: BTreeMap::new(),
             root_read_only: false,
@@ -114,6 +124,8 @@ impl Config {
             worker_timeout: Duration::from_secs(10),
             worker_gone: Duration::from_secs(24 * 3600),
             session_timeout: Duration::from_secs(600),
+            abandoned_after: Duration::from_secs(60),
+            unnamed_abandoned_after: Duration::from_secs(24 * 3600),
             propose_timeout: Duration::from_secs(10),
             leader_wait: Duration::from_secs(10),
             effect_deadline: Duration::from_secs(120),
@@ -156,10 +168,9 @@ impl Config {
         config.check()?;
         config.web_ports = web_ports(&config, properties)?;
         config.auth = AuthType::from_properties(properties)?;
-        let user = properties.text(&keys::LOGIN_USER);
-        if !user.is_empty() {
-            config.superuser = user.to_owned();
-        }
+        config.superuser = properties.user();
+        config.supergroup = properties.text(&keys::SUPERGROUP).to_owned();
+        config.permissions = properties.truth(&keys::PERMISSIONS)?;
         config.root_ufs = match properties.text(&keys::MASTER_ROOT_UFS) {
             "" if spread_out(&config.raft_addresses) => {
                 let text =

@@ -5,9 +5,9 @@
 use crate::journal::Journal;
 use crate::mounts::{Freshness, Loader};
 use crate::namespace::Resolved;
-use goosefs_core::id::InodeId;
+use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::path::NsPath;
-use goosefs_core::proto::internal::{Attr, NodeKind};
+use goosefs_core::proto::internal::{Attr, Fingerprint, NodeKind};
 use goosefs_core::{Code, Error, Result};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -138,6 +138,25 @@ impl Finder {
             Ok(_) | Err(_) => false,
         };
         if changed { self.journal.read()?.lookup(parent, name) } else { known }
+    }
+
+    /// Somebody found that the under-storage does not have the version `suspect` of a content: if that is the one we
+    /// know, it is looked at again, and the next who asks hears what is there.
+    ///
+    /// # Errors
+    /// `NotLeader`.
+    pub(crate) async fn doubt(&self, content: ContentId, suspect: &Fingerprint) -> Result<()> {
+        let known = {
+            let namespace = self.journal.read()?;
+            let inode = namespace.inode_of(content.0);
+            inode.and_then(|inode| Ok((inode, namespace.details(inode)?.fingerprint)))
+        };
+        if let Ok((inode, Some(known))) = known
+            && known == *suspect
+        {
+            self.loader.doubt(inode).await;
+        }
+        Ok(())
     }
 
     /// Makes sure that a directory's entries are as fresh as asked for.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`namespace`] | the replicated state, a plain struct that entries are applied to |
 //! | `journal` | the way into the log and back out: proposals, reads under the leader's lease, news |
+//! | `authority` | who may do what |
 //! | `find` | paths and names, loading what the namespace does not know yet |
 //! | `mounts` | connectors to under-storages, metadata loaded from them |
 //! | `effects` | side effects on under-storages: intents carried out by the leader |
@@ -13,7 +14,7 @@
 //! | `upkeep` | what the leader does from time to time |
 //!
 //! **A write** (create, say): `service` decodes it and finds out who calls, `find` follows the path and loads what is
-//! missing, `journal` gives it the leader's time and proposes it. Raft has it fsynced on a quorum and applies it to the
+//! missing, `authority` says whether the caller may, `journal` gives it the leader's time and proposes it. Raft has it fsynced on a quorum and applies it to the
 //! namespace on every master. What `apply` said goes back to the caller; polling clients and heartbeating workers hear of
 //! the change after that. If the command touches an under-storage, `apply` only announced it: `effects` does it and logs
 //! the end, and the caller's answer is that entry's. A leader that dies in between is followed by one that goes on.
@@ -23,6 +24,7 @@
 //!
 //! **A standby** hands gRPC calls to the leader's Raft port and waits while there is none; frames are told who leads.
 
+mod authority;
 mod config;
 mod effects;
 mod find;

@@ -1,5 +1,6 @@
 //! The rooms of a running master, as its services see them.
 
+use crate::authority::Authority;
 use crate::config::Config;
 use crate::effects::Effects;
 use crate::find::Finder;
@@ -15,6 +16,7 @@ use tokio::sync::Semaphore;
 /// Everything services call.
 pub(crate) struct Master {
     pub(crate) config: Config,
+    pub(crate) authority: Authority,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) finder: Finder,

@@ -1,5 +1,6 @@
 //! How a master starts, and the handle to one that runs.
 
+use crate::authority::Authority;
 use crate::config::Config;
 use crate::effects::{Effects, Uploads};
 use crate::find::Finder;
@@ -260,6 +261,7 @@ fn open_rooms(
         digests: Arc::new(Semaphore::new(1)),
         started_ms: clock.now_ms(),
         finder: Finder::new(journal.clone(), loader.clone()),
+        authority: Authority::new(&config),
         config,
         clock,
         journal,

@@ -1,22 +1,23 @@
 //! What the leader does from time to time: founds the cluster and mounts its root at the first start, makes mounts
-//! read-only whose storage cannot be written, closes silent sessions, announces uploads that are due, gives up workers
+//! read-only whose storage cannot be written, closes silent sessions, completes what their
+//! writers left, announces uploads that are due, gives up workers
 //! that are gone, and counts.
+
+mod abandoned;
+mod uploads;
 
 use crate::journal::Op;
 use crate::master::Master;
 use crate::workers::give_up_gone;
-use goosefs_core::id::{ContentId, MountId};
-use goosefs_core::proto::internal::{Caller, Persistence, WriteType};
+use goosefs_core::id::MountId;
+use goosefs_core::proto::internal::Caller;
 use goosefs_core::proto::journal::{CloseSessions, Found, Mount, UpdateMount, entry::Command};
 use goosefs_core::{Error, Result};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use uploads::Uploads;
 
 const PERIOD: Duration = Duration::from_secs(2);
-
-/// Unpersisted files looked at in one round.
-const FILES_PER_ROUND: usize = 1000;
 
 /// Starts the upkeep; it acts while this master leads.
 pub(crate) fn start(master: &Arc<Master>) {
@@ -29,6 +30,9 @@ pub(crate) fn start(master: &Arc<Master>) {
             match found(&first).await {
                 Ok(true) => return,
                 Ok(false) => {}
+                Err(error) if error.code.retryable() => {
+                    tracing::debug!(%error, "the first entries could not be logged yet");
+                }
                 Err(error) => tracing::warn!(%error, "the first entries could not be logged yet"),
             }
             tokio::select! {
@@ -40,11 +44,11 @@ pub(crate) fn start(master: &Arc<Master>) {
     });
     let master = master.clone();
     let tasks = master.tasks.clone();
-    let cursor = Arc::new(AtomicU64::new(0));
+    let uploads = Arc::new(tokio::sync::Mutex::new(Uploads::default()));
     tasks.every("upkeep", PERIOD, move || {
-        let (master, cursor) = (master.clone(), cursor.clone());
+        let (master, uploads) = (master.clone(), uploads.clone());
         async move {
-            if let Err(error) = round(&master, &cursor).await
+            if let Err(error) = round(&master, &mut *uploads.lock().await).await
                 && !error.code.retryable()
             {
                 tracing::warn!(%error, "upkeep failed");
@@ -102,7 +106,7 @@ async fn found(master: &Master) -> Result<bool> {
     Ok(true)
 }
 
-async fn round(master: &Master, cursor: &AtomicU64) -> Result<()> {
+async fn round(master: &Master, uploads: &mut Uploads) -> Result<()> {
     let counts = master.journal.state().read().counts();
     let all = master.workers.all();
     let live = all.iter().filter(|worker| worker.live).count();
@@ -112,8 +116,9 @@ async fn round(master: &Master, cursor: &AtomicU64) -> Result<()> {
     }
     protect_unwritable(master).await?;
     close_silent_sessions(master).await?;
+    abandoned::complete(master).await?;
     give_up_gone(&master.journal, &master.workers, master.config.worker_gone).await?;
-    announce_due_uploads(master, cursor).await
+    uploads.announce_due(master).await
 }
 
 /// Mounts of storages that cannot be written take no writes, whatever the version said that made them: what is refused
@@ -163,28 +168,4 @@ async fn close_silent_sessions(master: &Master) -> Result<()> {
     }
     let command = Command::CloseSessions(CloseSessions { sessions: silent });
     master.journal.propose(command, &Caller::default(), Op::Unnumbered).await.map(drop)
-}
-
-/// ASYNC_THROUGH files whose upload was not announced, or failed, are put in line again: some each round, from `cursor` on.
-async fn announce_due_uploads(master: &Master, cursor: &AtomicU64) -> Result<()> {
-    let (next, due) = {
-        let namespace = master.journal.read()?;
-        let some = namespace.unpersisted(ContentId(cursor.load(Ordering::Relaxed)), FILES_PER_ROUND);
-        let next =
-            if some.len() < FILES_PER_ROUND { 0 } else { some.last().map_or(0, |file| file.content.0) };
-        let waiting = some.into_iter().filter(|file| {
-            file.completed && file.persistence != Persistence::Lost && namespace.busy(file.inode).is_none()
-        });
-        let due: Vec<(ContentId, u64)> = waiting
-            .filter_map(|file| Some((file.content, namespace.attr(file.content.0).ok()?)))
-            .filter(|(_, attr)| attr.write_type() == WriteType::AsyncThrough && !attr.read_only)
-            .map(|(content, attr)| (content, attr.length))
-            .collect();
-        (next, due)
-    };
-    cursor.store(next, Ordering::Relaxed);
-    for (content, length) in due {
-        master.persist_later(content, length, &Caller::default()).await;
-    }
-    Ok(())
 }

@@ -396,7 +396,12 @@ impl Reader {
             return Err(error);
         }
         // The file may have been persisted, truncated or replaced meanwhile.
-        let now = match self.node.versions.fresh(self.range.content).await {
+        let versions = &self.node.versions;
+        let asked = match error.code {
+            Code::Stale => versions.doubted(&self.version).await,
+            _ => versions.fresh(self.range.content).await,
+        };
+        let now = match asked {
             Ok(version) => version,
             Err(gone) if gone.code == Code::NotFound => {
                 let message = format!("content {} does not exist any more", self.range.content);

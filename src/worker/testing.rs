@@ -31,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) dropped: Vec<u64>,
     pub(crate) dropped_up_to: u64,
     pub(crate) version_calls: usize,
+    /// What it was asked to look at again.
+    pub(crate) suspects: Vec<Fingerprint>,
     pub(crate) commits: Vec<CommitBlockRequest>,
     pub(crate) silent: bool,
 }
@@ -46,6 +48,7 @@ impl Master {
     fn version(&self, request: &VersionRequest) -> Result<VersionResponse> {
         let mut facts = self.facts.lock();
         facts.version_calls += 1;
+        facts.suspects.extend(request.suspect.clone());
         let content = ContentId(request.content);
         facts
             .versions

@@ -115,7 +115,10 @@ async fn a_replaced_file_gives_old_bytes_or_stale_and_never_a_mix() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     std::fs::write(cluster.path("a"), &new).unwrap();
     assert_eq!(read(&channel, content, 5, 100).await.unwrap(), old[5..105], "what is cached stays");
+    assert_eq!(cluster.master.facts.lock().suspects, [], "nobody has noticed yet");
+    let known = cluster.master.facts.lock().versions[&content].fingerprint.clone().unwrap();
     assert_eq!(read(&channel, content, 5 * MIB, 100).await.unwrap_err().code, Code::Stale);
+    assert_eq!(cluster.master.facts.lock().suspects.first(), Some(&known), "the masters are told");
     assert_eq!(read(&channel, content, 0, u64::MAX).await.unwrap_err().code, Code::Stale);
     // The masters noticed: another content.
     let next = cluster.persisted("b", &new);

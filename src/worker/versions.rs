@@ -164,6 +164,15 @@ impl Versions {
     /// # Errors
     /// `NotFound` when there is no such content (any more), `Unavailable` when no master answers and nothing is known.
     pub(crate) async fn get(&self, content: ContentId, at_least: u64) -> Result<Arc<Version>> {
+        self.look(content, at_least, None).await
+    }
+
+    async fn look(
+        &self,
+        content: ContentId,
+        at_least: u64,
+        suspect: Option<&Fingerprint>,
+    ) -> Result<Arc<Version>> {
         let slot = self.slot(content);
         let mut known = slot.known.lock().await;
         let voided = slot.voided.load(Ordering::Acquire);
@@ -176,8 +185,8 @@ impl Versions {
         }
         let usable = known.as_ref().filter(|known| known.voided == voided && known.version.completed);
         let asked = match usable {
-            None => self.ask(content).await,
-            Some(_) => match tokio::time::timeout(CONFIRM, self.ask(content)).await {
+            None => self.ask(content, suspect).await,
+            Some(_) => match tokio::time::timeout(CONFIRM, self.ask(content, suspect)).await {
                 Ok(asked) => asked,
                 Err(_) => Err(Error::new(Code::DeadlineExceeded, "no master answered in time")),
             },
@@ -212,6 +221,16 @@ impl Versions {
         self.get(content, 0).await
     }
 
+    /// The record of the content after its storage did not have the object that `version` names: the masters look there
+    /// again before they answer, so that whoever opens the file next gets what is there now.
+    ///
+    /// # Errors
+    /// As [`Versions::get`]: `NotFound` when another object is there.
+    pub(crate) async fn doubted(&self, version: &Version) -> Result<Arc<Version>> {
+        self.forget(version.content);
+        self.look(version.content, 0, version.object()).await
+    }
+
     /// What is known of `content` does not hold any more.
     pub(crate) fn forget(&self, content: ContentId) {
         if let Some(slot) = self.slots.lock().get(&content) {
@@ -219,8 +238,8 @@ impl Versions {
         }
     }
 
-    async fn ask(&self, content: ContentId) -> Result<Version> {
-        let request = VersionRequest { content: content.0 };
+    async fn ask(&self, content: ContentId, suspect: Option<&Fingerprint>) -> Result<Version> {
+        let request = VersionRequest { content: content.0, suspect: suspect.cloned() };
         let response: VersionResponse = self.masters.call(method::VERSION, &request).await?;
         Version::from_wire(response)
     }

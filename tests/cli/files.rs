@@ -243,3 +243,33 @@ fn what_cannot_be_done_to_one_path_is_done_to_the_others() {
     );
     cluster.finish().unwrap();
 }
+
+#[test]
+fn what_only_the_cache_has_is_kept_until_it_is_persisted_or_given_up() {
+    let _turn = turn();
+    let cluster = DevCluster::start(Launch::small(GOOSEFS)).unwrap();
+    let run = |args: &[&str]| cluster.goosefs(&[&["fs"], args].concat());
+    let storage = tempfile::tempdir().unwrap();
+    let uri = storage.path().display().to_string();
+    let cached = "-Dgoosefs.user.file.writetype.default=MUST_CACHE";
+    fs::write(cluster.scratch().join("h"), "hello\n").unwrap();
+    says(&run(&["mount", "/l", &uri]), &[&format!("Mounted {uri} at /l")]);
+    assert_eq!(run(&["copyFromLocal", cached, "h", "/l/h"]).code, Some(0));
+
+    let refused = complains(&run(&["unmount", "/l"]), &["1 file that only the cache has", "/l/h"]);
+    assert!(refused.contains("goosefs fs persist /l") && refused.contains("unmount --force /l"), "{refused}");
+    fails(
+        &run(&["free", "/l"]),
+        "/l was freed but for 1 file that only the cache has, /l/h first (goosefs fs persist /l)",
+    );
+    assert_eq!(run(&["cat", "/l/h"]).stdout, "hello\n");
+
+    says(&run(&["persist", "/l"]), &["persisted file /l/h with size 6"]);
+    assert_eq!(fs::read(storage.path().join("h")).unwrap(), b"hello\n");
+    says(&run(&["persist", "/l/h"]), &["/l/h is already persisted"]);
+    fails(&run(&["persist", "/l/x"]), "Path \"/l/x\" does not exist.");
+    says(&run(&["free", "/l"]), &["/l was successfully freed from GooseFS space."]);
+    assert_eq!(run(&["copyFromLocal", cached, "h", "/l/i"]).code, Some(0));
+    says(&run(&["unmount", "--force", "/l"]), &["Unmounted /l"]);
+    cluster.finish().unwrap();
+}

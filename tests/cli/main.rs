@@ -5,6 +5,7 @@
 // In the suite's own functions, too, a failure is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod authority;
 mod backup;
 mod bad_input;
 mod bad_storage;

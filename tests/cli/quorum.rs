@@ -135,7 +135,10 @@ fn what_cannot_be_done_to_the_quorum_is_told_in_one_line() {
         &[&format!("Successfully elected {raft} as the new leader")],
     );
     let other = ["fsadmin", "-Dgoosefs.security.login.username=eve", "journal", "checkpoint"];
-    fails(&masters.goosefs(&other), "user eve may not change or back up the masters (user root may)");
+    fails(
+        &masters.goosefs(&other),
+        "user eve may not change or back up the masters (user root may, and group supergroup)",
+    );
     for args in
         [&["fsadmin", "journal"][..], &["fsadmin", "journal", "quorum", "elect"], &["fsadmin", "backup"]]
     {

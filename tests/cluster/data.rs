@@ -167,3 +167,18 @@ async fn a_file_that_is_written_anew_never_gives_its_old_bytes() {
     reading.shutdown(goosefs_harness::LONG).await;
     cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_was_replaced_in_the_storage_is_stale_once_and_then_the_new_one() {
+    // Nothing is looked at again by its age.
+    let cluster = InProcess::start(Options::default()).await.unwrap();
+    let (old, new) = (pattern(1, 3 << 20), pattern(2, (3 << 20) + 5));
+    std::fs::write(cluster.ufs().join("f"), &old).unwrap();
+    let client = cluster.client(|_| {});
+    assert_eq!(client.paths().stat(&path("/f")).await.unwrap().length, old.len() as u64);
+    std::fs::write(cluster.ufs().join("f"), &new).unwrap();
+    assert_eq!(read(&client, "/f").await.unwrap_err().code, Code::Stale);
+    assert!(read(&client, "/f").await.unwrap() == new, "whoever opens it next gets what is there");
+    client.shutdown(goosefs_harness::LONG).await;
+    cluster.shutdown().await;
+}

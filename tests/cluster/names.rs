@@ -90,7 +90,7 @@ async fn the_public_protocol_answers_at_every_master() {
         assert_eq!(listed.iter().map(|info| info.name.clone().unwrap()).collect::<Vec<_>>(), ["g"]);
         let mounts = client.admin().mounts().await.unwrap();
         assert_eq!(mounts[at.as_str()].ufs_uri.as_deref().map(|uri| uri.contains("other")), Some(true));
-        client.admin().unmount(&at).await.unwrap();
+        client.admin().unmount(&at, false).await.unwrap();
         assert_eq!(client.admin().workers().await.unwrap().len(), 2);
         assert_eq!(client.admin().summary().await.unwrap().live_worker_num, Some(2));
         client.shutdown(goosefs_harness::LONG).await;

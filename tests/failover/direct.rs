@@ -52,7 +52,8 @@ async fn question(channel: Channel, shared: Arc<Shared>, unanswered: Arc<AtomicU
     let number = rand::rng().random_range(0..shared.writers.len());
     let writer = &shared.writers[number];
     let least = writer.least();
-    let request = ResolveRequest { path: register(number).as_str().to_owned(), sync_interval_ms: None };
+    let request =
+        ResolveRequest { path: register(number).as_str().to_owned(), sync_interval_ms: None, access: 0 };
     let answer: Result<AttrResponse> = channel.call(method::RESOLVE, &request).await;
     unanswered.fetch_sub(1, Ordering::SeqCst);
     let most = writer.most();

@@ -51,6 +51,9 @@ pub struct Changes {
     pub atime_ms: Option<u64>,
 }
 
+/// Reading, as in a mode.
+const READ: u32 = 4;
+
 impl Inodes {
     pub(crate) fn new(masters: Masters, session: Arc<Session>, sync_interval_ms: Option<i64>) -> Inodes {
         Inodes { masters, session, sync_interval_ms }
@@ -83,8 +86,20 @@ impl Inodes {
     /// # Errors
     /// `NotFound`, `NotDirectory`; `Ufs` when a directory on the way cannot be loaded.
     pub async fn resolve(&self, path: &NsPath) -> Result<Attr> {
-        let request =
-            ResolveRequest { path: path.as_str().to_owned(), sync_interval_ms: self.sync_interval_ms };
+        self.resolve_to(path, 0).await
+    }
+
+    /// As [`Inodes::resolve`], of something that is to be read.
+    ///
+    /// # Errors
+    /// As [`Inodes::resolve`], and `PermissionDenied` when the client's own user may not read it.
+    pub async fn resolve_to_read(&self, path: &NsPath) -> Result<Attr> {
+        self.resolve_to(path, READ).await
+    }
+
+    async fn resolve_to(&self, path: &NsPath, access: u32) -> Result<Attr> {
+        let (path, sync_interval_ms) = (path.as_str().to_owned(), self.sync_interval_ms);
+        let request = ResolveRequest { path, sync_interval_ms, access };
         attr(self.masters.call(method::RESOLVE, &request).await?)
     }
 
@@ -272,7 +287,7 @@ impl Inodes {
     /// # Errors
     /// `NotFound` when there is no such content any more.
     pub async fn version(&self, content: ContentId) -> Result<VersionResponse> {
-        self.masters.call(method::VERSION, &VersionRequest { content: content.0 }).await
+        self.masters.call(method::VERSION, &VersionRequest { content: content.0, suspect: None }).await
     }
 
     /// The mount table. Options come as the master shows them, secrets masked.

@@ -30,6 +30,14 @@ impl Paths {
         self.inodes.resolve(path).await.map_err(|error| named(error, path))
     }
 
+    /// What a path names, to be read by the client's own user.
+    ///
+    /// # Errors
+    /// As [`Paths::stat`], and `PermissionDenied`.
+    pub async fn readable(&self, path: &NsPath) -> Result<Attr> {
+        self.inodes.resolve_to_read(path).await.map_err(|error| named(error, path))
+    }
+
     /// The entries of a directory, by name; of anything else the thing itself.
     ///
     /// # Errors

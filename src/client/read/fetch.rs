@@ -93,8 +93,8 @@ impl Fetcher {
     /// Exactly the bytes of a range that lies within the content.
     ///
     /// # Errors
-    /// `Stale` when the version is gone and nobody has it cached, `Lost` when its only copy is, `NotFound` when the
-    /// file is, `Ufs` when the under-storage fails, `Unavailable` or `DeadlineExceeded` when no worker answers.
+    /// `Stale` when the version is gone and nobody has it cached, `Lost` when its only copy is, `NotFound` when a file
+    /// that no storage had is, `Ufs` when the under-storage fails, `Unavailable` or `DeadlineExceeded` when no worker answers.
     pub(crate) async fn fetch(
         &self,
         pinned: &Pinned,
@@ -110,7 +110,7 @@ impl Fetcher {
             let stop = end.min((index + 1).saturating_mul(pinned.block_size));
             let range =
                 Range { block: pinned.content.block(index), offset: at, length: stop - at, sequential };
-            let part = self.fetch_block(pinned, &range).await?;
+            let part = self.fetch_block(pinned, &range).await.map_err(|error| of_version(error, pinned))?;
             if at == offset && stop == end {
                 return Ok(part);
             }
@@ -306,6 +306,14 @@ impl Got {
 
     fn into_bytes(self) -> Bytes {
         if self.rest.is_empty() { self.first } else { self.rest.freeze() }
+    }
+}
+
+/// What the storage had, and has no more, is another version to who has the file open, be it replaced or removed.
+fn of_version(error: Error, pinned: &Pinned) -> Error {
+    match error.code {
+        Code::NotFound if pinned.persisted => Error { code: Code::Stale, ..error },
+        _ => error,
     }
 }
 

@@ -11,7 +11,7 @@ const PIECE: u64 = 1 << 20;
 
 pub(super) async fn run(client: &Client, text: &str) -> anyhow::Result<()> {
     let path = path(text)?;
-    let attr = super::tree::stat(client, &path).await?;
+    let attr = super::tree::readable(client, &path).await?;
     ensure!(attr.kind() == NodeKind::File, "{path} is not a file");
     let reader = client.reader(&attr)?;
     let mut at = 0;

@@ -18,6 +18,9 @@ pub(super) async fn run(client: &Client, args: &CopyToLocalArgs) -> anyhow::Resu
     let total = found.iter().map(|found| found.attr.length).sum();
     let progress = Progress::bytes(total, "copying");
     for Found { path, attr } in &found {
+        if attr.kind() == NodeKind::File {
+            tree::readable(client, path).await?;
+        }
         let below = path.strip_prefix(&source).unwrap_or_default();
         let to = if below.is_empty() { target.clone() } else { target.join(below) };
         match attr.kind() {

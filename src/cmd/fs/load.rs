@@ -18,7 +18,10 @@ pub(super) async fn run(client: &Client, text: &str) -> anyhow::Result<()> {
     files.retain(|found| found.attr.kind() == NodeKind::File && found.attr.completed);
     let progress = Progress::bytes(files.iter().map(|found| found.attr.length).sum(), "loading");
     let outcomes = stream::iter(&files).map(|found| async {
-        let loaded = client.load(ContentId(found.attr.content)).await;
+        let loaded = match tree::readable(client, &found.path).await {
+            Ok(attr) => client.load(ContentId(attr.content)).await,
+            Err(error) => Err(error),
+        };
         progress.add(found.attr.length);
         (&found.path, loaded)
     });

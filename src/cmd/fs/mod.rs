@@ -12,6 +12,7 @@ mod master_info;
 mod mkdir;
 mod mount;
 mod mv;
+mod persist;
 mod rm;
 mod stat;
 mod tree;
@@ -45,8 +46,9 @@ pub(super) fn run(command: FsCommand, define: Vec<String>) -> ExitCode {
         FsCommand::Mkdir { paths } => mkdir::run(client, &paths).await,
         FsCommand::Mount(args) => mount::run(client, &args).await,
         FsCommand::Mv { source, destination } => mv::run(client, &source, &destination).await,
+        FsCommand::Persist(args) => persist::run(client, &args).await,
         FsCommand::Rm(args) => rm::run(client, &args).await,
         FsCommand::Stat { format, path } => stat::run(client, &path, format.as_deref()).await,
-        FsCommand::Unmount { path } => unmount::run(client, &path).await,
+        FsCommand::Unmount { force, path } => unmount::run(client, &path, force).await,
     })
 }

@@ -16,6 +16,11 @@ pub(super) async fn stat(client: &Client, path: &NsPath) -> Result<Attr> {
     client.paths().stat(path).await.map_err(|error| missing(error, path))
 }
 
+/// As [`stat`], of something to be read.
+pub(super) async fn readable(client: &Client, path: &NsPath) -> Result<Attr> {
+    client.paths().readable(path).await.map_err(|error| missing(error, path))
+}
+
 /// `Path "/x" does not exist.` for a `NotFound`.
 pub(super) fn missing(error: Error, path: &NsPath) -> Error {
     if error.code == Code::NotFound {

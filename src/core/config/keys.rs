@@ -27,6 +27,9 @@ keys! {
     AUTH_TYPE = "goosefs.security.authentication.type", Choice(&["SIMPLE", "NOSASL"]), "SIMPLE", "Whether clients name their user (SIMPLE) or nobody is asked (NOSASL).";
     LOGIN_USER = "goosefs.security.login.username", Text, "", "The user that clients act as; the user of the process by default.";
 
+    PERMISSIONS = "goosefs.security.authorization.permission.enabled", Bool, "true", "Whether masters check owner, group and mode of files; not with NOSASL, where nobody says who they are.";
+    SUPERGROUP = "goosefs.security.authorization.permission.supergroup", Text, "supergroup", "The group whose members may do everything, as the user who runs the masters may.";
+
     MASTER_HOSTNAME = "goosefs.master.hostname", Text, "127.0.0.1", "The host that a single master is dialled at and listens on.";
     MASTER_BIND_HOST = "goosefs.master.bind.host", Text, "", "The address that a master listens on, 0.0.0.0 for all; the host of its own addresses by default.";
     MASTER_RPC_PORT = "goosefs.master.rpc.port", PORT, "9200", "RPC port of a master: gRPC of the GooseFS protocol, and frames.";

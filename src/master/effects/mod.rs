@@ -111,7 +111,11 @@ impl Effects {
             Ok(_) => self.metrics.effects.inc(),
             Err(error) => {
                 self.metrics.effects_failed.inc();
-                tracing::warn!(intent = intent.id, %error, "side effect on an under-storage failed for good");
+                if tried_once(intent) {
+                    tracing::info!(intent = intent.id, %error, "an upload failed; it is tried again later");
+                } else {
+                    tracing::warn!(intent = intent.id, %error, "side effect on an under-storage failed for good");
+                }
                 0
             }
         };
@@ -144,7 +148,8 @@ impl Effects {
                 Ok(persisted) => return Some(Ok(persisted)),
                 Err(error) => error,
             };
-            if !may_pass(error.code) || started.elapsed() + pause > self.deadline {
+            let deadline = if tried_once(intent) { Duration::ZERO } else { self.deadline };
+            if !may_pass(error.code) || started.elapsed() + pause > deadline {
                 return Some(Err(of_storage(error)));
             }
             tracing::debug!(intent = intent.id, %error, ?pause, "side effect failed, trying again");
@@ -172,6 +177,12 @@ impl Effects {
             }
         }
     }
+}
+
+/// Whether who announced it comes back to it by himself.
+fn tried_once(intent: &Intent) -> bool {
+    let command = intent.entry.as_ref().and_then(|entry| entry.command.as_ref());
+    matches!(command, Some(Command::PersistFile(persist)) if persist.once)
 }
 
 /// Whether an operation on an under-storage that failed like this may succeed a moment later.

@@ -26,6 +26,12 @@ use tokio::sync::{Semaphore, oneshot};
 /// A listing that was overtaken by a removal in its directory is made again so often.
 const ATTEMPTS: usize = 4;
 
+/// A file that is doubted is looked at no more often.
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// Who doubts a file waits so long for what the under-storage has.
+const DOUBT_WAIT: Duration = Duration::from_secs(5);
+
 /// Limits of loading.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoadLimits {
@@ -47,6 +53,8 @@ pub(crate) struct Loader {
     limits: LoadLimits,
     permits: Semaphore,
     flights: Mutex<HashMap<InodeId, Flight>>,
+    /// Files that somebody doubts, for a while after each was looked at.
+    doubts: Mutex<HashMap<InodeId, Flight>>,
     metrics: Arc<MasterMetrics>,
 }
 
@@ -59,7 +67,16 @@ impl Loader {
         metrics: Arc<MasterMetrics>,
     ) -> Arc<Loader> {
         let permits = Semaphore::new(limits.concurrency.max(1));
-        Arc::new(Loader { journal, connectors, tasks, limits, permits, flights: Mutex::default(), metrics })
+        Arc::new(Loader {
+            journal,
+            connectors,
+            tasks,
+            limits,
+            permits,
+            flights: Mutex::default(),
+            doubts: Mutex::default(),
+            metrics,
+        })
     }
 
     /// Makes sure that `directory` is as fresh as asked for. Says whether a listing was made.
@@ -121,6 +138,44 @@ impl Loader {
         }
     }
 
+    /// Looks at the file `inode` in its under-storage, whatever its age: somebody found another version there. All who
+    /// doubt it within [`DOUBT`] share one look. What comes of it is in the namespace afterwards; no answer within
+    /// [`DOUBT_WAIT`] leaves what is known.
+    pub(crate) async fn doubt(self: &Arc<Self>, inode: InodeId) {
+        let flight = {
+            let mut doubts = self.doubts.lock();
+            doubts.entry(inode).or_insert_with(|| self.look_at(inode)).clone()
+        };
+        match tokio::time::timeout(DOUBT_WAIT, flight).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(inode = inode.0, %error, "a doubted file could not be looked at")
+            }
+            Err(_) => tracing::debug!(inode = inode.0, "a doubted file is still being looked at"),
+        }
+    }
+
+    fn look_at(self: &Arc<Self>, inode: InodeId) -> Flight {
+        let (tell, told) = oneshot::channel();
+        let (loader, stop) = (self.clone(), self.tasks.stop());
+        self.tasks.spawn(format!("look/{inode}"), async move {
+            let again = tokio::time::sleep(DOUBT);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                looked = loader.freshen_file(inode, Freshness::Within(Duration::ZERO)) => {
+                    // Nobody may be waiting any more.
+                    let _ = tell.send(looked.map(drop));
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = again => {}
+            }
+            loader.doubts.lock().remove(&inode);
+        });
+        shared(told)
+    }
+
     /// Lists `directory` now, or waits for the listing that is under way.
     ///
     /// # Errors
@@ -153,11 +208,7 @@ impl Loader {
             // Nobody may be waiting any more.
             let _ = tell.send(outcome);
         });
-        told.map(|told| {
-            told.unwrap_or_else(|_| Err(Error::new(Code::Unavailable, "this master is stopping")))
-        })
-        .boxed()
-        .shared()
+        shared(told)
     }
 
     async fn list_until_current(&self, directory: InodeId) -> Result<()> {
@@ -263,6 +314,12 @@ impl Loader {
         });
         self.journal.propose(command, &Caller::default(), Op::Unnumbered).await.map(drop)
     }
+}
+
+fn shared(told: oneshot::Receiver<Result<()>>) -> Flight {
+    let told = told
+        .map(|told| told.unwrap_or_else(|_| Err(Error::new(Code::Unavailable, "this master is stopping"))));
+    told.boxed().shared()
 }
 
 struct Listing {

@@ -1,6 +1,7 @@
 //! The bytes of a file: blocks that workers took, the end of writing, truncation, loss.
 
 use super::Namespace;
+use super::create::set_writer;
 use super::inode::{Block, File, Inode, UfsObject};
 use super::step::{Step, invalid};
 use goosefs_core::error::{Code, Error, Result};
@@ -91,6 +92,7 @@ impl Namespace {
                     file.set_unpersisted(waiting);
                 }
             }
+            inode.forget_writer();
             if let (Some(kind), Some(value)) = (command.checksum_type, command.checksum) {
                 inode.extra_mut().checksum = Some((kind, value));
             }
@@ -117,7 +119,8 @@ impl Namespace {
             if let Some(extra) = &mut inode.extra {
                 extra.checksum = None;
             }
-            inode.trim_extra();
+            inode.forget_writer();
+            set_writer(inode, step);
             inode.mtime_ms = now_ms;
             inode.ctime_ms = now_ms;
             if let Some(file) = inode.file_mut() {

@@ -1,7 +1,7 @@
 //! Making files, directories and symlinks.
 
 use super::Namespace;
-use super::inode::{Body, File, NO_MTIME, UfsObject, writes_through};
+use super::inode::{Body, File, Inode, NO_MTIME, UfsObject, writes_through};
 use super::step::{Step, invalid};
 use goosefs_core::error::{Code, Error, Result};
 use goosefs_core::id::InodeId;
@@ -53,6 +53,7 @@ impl Namespace {
             inode.object = object;
             self.raise_directories(parent, object);
         }
+        set_writer(&mut inode, step);
         self.add(step, parent, &command.name, container, inode);
         step.answer(self.attr_of(container.inode())?);
         Ok(())
@@ -169,5 +170,12 @@ impl Namespace {
 
     pub(super) fn already_exists(&self, parent: InodeId, name: &str) -> Error {
         Error::new(Code::AlreadyExists, format!("{} already exists", self.describe_entry(parent, name)))
+    }
+}
+
+/// Who writes the file from now on, as far as it says so: a client of ours by its session.
+pub(super) fn set_writer(inode: &mut Inode, step: &Step) {
+    if let Some(op) = &step.entry.session_op {
+        inode.extra_mut().writer = op.session;
     }
 }

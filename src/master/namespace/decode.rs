@@ -125,6 +125,7 @@ fn extra(extra: image::Extra) -> Extra {
         // Copied, so that it does not hold the whole record.
         xattr: extra.xattr.into_iter().map(|pair| (pair.key, Bytes::copy_from_slice(&pair.value))).collect(),
         blocks: extra.blocks.into_iter().map(block).collect(),
+        writer: extra.writer,
     }
 }
 

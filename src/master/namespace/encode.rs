@@ -111,6 +111,7 @@ fn extra(extra: &Extra) -> image::Extra {
                 workers: block.workers.iter().map(|worker| worker.0).collect(),
             })
             .collect(),
+        writer: extra.writer,
     }
 }
 

@@ -115,6 +115,8 @@ pub(super) struct Extra {
     pub(super) xattr: BTreeMap<String, Bytes>,
     /// Unpersisted blocks by index.
     pub(super) blocks: BTreeMap<u64, Block>,
+    /// Of a file that is being written: the session of its writer, 0 for none.
+    pub(super) writer: u64,
 }
 
 /// One unpersisted block.
@@ -173,6 +175,14 @@ impl Inode {
     pub(super) fn drop_blocks(&mut self) {
         if let Some(extra) = &mut self.extra {
             extra.blocks.clear();
+        }
+        self.trim_extra();
+    }
+
+    /// Nobody is writing it any more.
+    pub(super) fn forget_writer(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.writer = 0;
         }
         self.trim_extra();
     }

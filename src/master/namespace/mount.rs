@@ -10,6 +10,7 @@ use super::view::MountPoint;
 use goosefs_core::error::{Code, Error, Result};
 use goosefs_core::id::{InodeId, MountId};
 use goosefs_core::path::NsPath;
+use goosefs_core::proto::internal::Persistence;
 use goosefs_core::proto::journal::{Mount, Unmount, UpdateMount};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -148,6 +149,9 @@ impl Namespace {
             return Err(invalid(text).hint("unmount it first"));
         }
         self.check_subtree_free(mount.root)?;
+        if command.keep {
+            self.check_kept_elsewhere(&mount)?;
+        }
         self.mounts.remove(&mount.id);
         let parent = self.node(mount.root)?.parent;
         self.take_away(step, mount.root);
@@ -155,6 +159,25 @@ impl Namespace {
         self.edit_directory(parent, |directory| directory.loaded = false);
         step.applied.mount = mount.id.0;
         Ok(())
+    }
+
+    /// Refuses to drop what only the cache has.
+    fn check_kept_elsewhere(&self, mount: &MountPoint) -> Result<()> {
+        let alone = |inode: &Inode| match &inode.body {
+            // What is lost cannot be lost again.
+            Body::File(file) => !file.persisted() && file.persistence != Persistence::Lost,
+            Body::Directory(_) => false,
+            Body::Symlink(_) => true,
+        };
+        let all = self.subtree_of_mount(mount.root);
+        let mut found = all.iter().filter(|id| self.inodes.get(**id).is_some_and(alone));
+        let Some(first) = found.next() else { return Ok(()) };
+        let (path, first, count) = (&mount.path, self.describe(*first), 1 + found.count());
+        let text =
+            format!("unmounting {path} would drop {} that only the cache has, {first} first", files(count));
+        Err(Error::new(Code::NotEmpty, text).hint(format!(
+            "persist them (goosefs fs persist {path}), copy them away, or drop them (goosefs fs unmount --force {path})"
+        )))
     }
 
     pub(super) fn update_mount(&mut self, step: &mut Step, command: &UpdateMount) -> Result<()> {
@@ -177,6 +200,11 @@ impl Namespace {
         let found = self.mounts.values().find(|mount| mount.path == path.as_str());
         found.cloned().ok_or_else(|| not_found(format_args!("a mount at {path}")))
     }
+}
+
+/// `1 file`, `2 files`.
+fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
 fn sorted(options: &HashMap<String, String>) -> std::collections::BTreeMap<String, String> {

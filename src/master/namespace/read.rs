@@ -87,6 +87,19 @@ impl Namespace {
         NsPath::parse(&format!("/{}", names.join("/")))
     }
 
+    /// The directories above an inode, nearest first.
+    #[must_use]
+    pub fn above(&self, inode: InodeId) -> Vec<InodeId> {
+        let mut above = Vec::new();
+        let mut at = inode;
+        while at != InodeId::ROOT {
+            let Some(node) = self.inodes.get(at) else { break };
+            at = node.parent;
+            above.push(at);
+        }
+        above
+    }
+
     /// At most `limit` entries of a directory behind the name `after` (empty: from the start), sorted by the bytes of
     /// their names, and whether there are more.
     ///
@@ -354,6 +367,21 @@ impl Namespace {
             inode.is_some_and(|inode| inode.mtime_ms < before_ms)
         };
         self.derived.incomplete.iter().filter(old).collect()
+    }
+
+    /// Files that nobody will complete, at most `limit`: nothing of them was written since `closed_ms` and the session of
+    /// their writer has ended, or nothing since `unnamed_ms` and their writer has none. Also says which have none.
+    #[must_use]
+    pub fn abandoned(&self, closed_ms: u64, unnamed_ms: u64, limit: usize) -> Vec<(ContentId, bool)> {
+        let left = |content: ContentId| {
+            let id = self.inode_of_content(content).ok()?;
+            let inode = self.inodes.get(id)?;
+            let writer = inode.extra.as_ref().map_or(0, |extra| extra.writer);
+            let since = if writer == 0 { unnamed_ms } else { closed_ms };
+            let left = inode.ctime_ms < since && !self.has_session(writer) && self.holder(id).is_none();
+            left.then_some((content, writer == 0))
+        };
+        self.derived.incomplete.iter().filter_map(left).take(limit).collect()
     }
 
     /// Inodes whose time to live has passed at `now_ms`, with their `TtlAction`: the longest overdue first.

@@ -36,8 +36,7 @@ use goosefs_core::proto::public::journal::journal_master_client_service_server::
 use goosefs_core::proto::public::meta::meta_master_client_service_server::MetaMasterClientServiceServer;
 use goosefs_core::proto::public::metric::metrics_master_client_service_server::MetricsMasterClientServiceServer;
 use goosefs_core::proto::public::version::service_version_client_service_server::ServiceVersionClientServiceServer;
-use goosefs_core::rpc::sasl::{AuthType, Sasl};
-use goosefs_core::{Code, Error};
+use goosefs_core::rpc::sasl::Sasl;
 use meta::Meta;
 use quorum::QuorumService;
 use reports::Reports;
@@ -110,7 +109,7 @@ where
     }
 }
 
-/// As [`answer`], for what only the user may do who runs the masters.
+/// As [`answer`], for what only superusers may do.
 async fn administer<Q, A, W>(
     master: &Arc<Master>,
     method: &'static str,
@@ -121,11 +120,7 @@ where
     W: Future<Output = Result<A>>,
 {
     answer(master, method, request, |master, caller, request| async move {
-        let superuser = &master.config.superuser;
-        if master.config.auth == AuthType::Simple && caller.user != *superuser {
-            let text = format!("user {} may not change or back up the masters", caller.user);
-            return Err(Error::new(Code::PermissionDenied, text).hint(format!("user {superuser} may")));
-        }
+        master.authority.of_caller(&caller).await.administer("change or back up the masters")?;
         work(master, caller, request).await
     })
     .await

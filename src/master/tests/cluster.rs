@@ -180,7 +180,7 @@ impl Cluster {
     }
 
     pub(super) async fn stat(&self, path: &str) -> Result<Attr> {
-        let request = ResolveRequest { path: path.to_owned(), sync_interval_ms: None };
+        let request = ResolveRequest { path: path.to_owned(), sync_interval_ms: None, access: 0 };
         let answer: AttrResponse = self.client().call(method::RESOLVE, &request).await?;
         Ok(answer.attr.unwrap())
     }

@@ -2,9 +2,10 @@
 
 use super::cluster::{Cluster, caller};
 use goosefs_core::proto::internal::{
-    AttrResponse, ChangesRequest, ChangesResponse, ClusterRequest, ClusterResponse, CreateRequest, Empty,
-    GetAttrRequest, LookupRequest, MakeDirRequest, MountsRequest, MountsResponse, NodeKind, ReadDirRequest,
-    ReadDirResponse, RemoveRequest, RenameRequest, SessionOp, SymlinkRequest, WriteType,
+    Attr, AttrResponse, Caller, ChangesRequest, ChangesResponse, ClusterRequest, ClusterResponse,
+    CompleteRequest, CreateRequest, Empty, GetAttrRequest, LookupRequest, MakeDirRequest, MountsRequest,
+    MountsResponse, NodeKind, ReadDirRequest, ReadDirResponse, RemoveRequest, RenameRequest, ResolveRequest,
+    SessionOp, SetAttrRequest, SymlinkRequest, TruncateRequest, WriteType,
 };
 use goosefs_core::proto::method;
 use goosefs_core::rpc::masters::Masters;
@@ -175,4 +176,97 @@ async fn the_cluster_describes_itself() {
     let mounts: MountsResponse = client.call(method::MOUNTS, &MountsRequest {}).await.unwrap();
     assert_eq!(mounts.mounts.len(), 1);
     assert_eq!(mounts.mounts[0].ufs, cluster.ufs().display().to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_are_kept_from_what_is_not_theirs_and_mounts_are_believed() {
+    use goosefs_core::rpc::masters::MastersConfig;
+    use std::os::unix::fs::PermissionsExt;
+    let fill = |root: &std::path::Path| {
+        for (name, mode) in [("private", 0o700), ("sticky", 0o1777)] {
+            fs::create_dir(root.join(name)).unwrap();
+            fs::write(root.join(name).join("theirs"), b"x").unwrap();
+            fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::write(root.join("secret"), b"x").unwrap();
+        fs::set_permissions(root.join("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let simple = |config: &mut crate::Config| {
+        config.auth = goosefs_core::rpc::sasl::AuthType::Simple;
+        config.superuser = "boss".to_owned();
+    };
+    let cluster = Cluster::start_with(1, fill, simple, || Box::new(goosefs_ufs::connect)).await;
+    let connected = |role: &str, user: &str| {
+        let config = MastersConfig {
+            addresses: cluster.rpc_addresses(),
+            role: role.to_owned(),
+            caller: Caller { user: user.to_owned(), group: "staff".to_owned() },
+            cluster: None,
+            deadline: super::cluster::PATIENCE,
+        };
+        Masters::new(config, &cluster.tasks)
+    };
+    let (ann, boss, mount) =
+        (connected("client", "ann"), connected("client", "boss"), connected("fuse", "x"));
+    let open = async |client: &Masters, path: &str, access: u32| {
+        let request = ResolveRequest { path: path.to_owned(), access, ..Default::default() };
+        client.call::<_, AttrResponse>(method::RESOLVE, &request).await.map(|answer| answer.attr.unwrap())
+    };
+    let denied = |outcome: Result<Attr>| {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.code, Code::PermissionDenied, "{error}");
+        error.message
+    };
+    let secret = open(&ann, "/secret", 0).await.unwrap();
+    assert!(denied(open(&ann, "/secret", 4).await).contains("user ann may not read /secret"));
+    open(&boss, "/secret", 4).await.unwrap();
+    open(&mount, "/secret", 4).await.unwrap();
+    assert!(denied(open(&ann, "/private/theirs", 0).await).contains("search /private"));
+    let (private, sticky) = (cluster_inode(&ann, "/private").await, cluster_inode(&ann, "/sticky").await);
+    let request = ReadDirRequest { directory: private, ..Default::default() };
+    let listed: Result<ReadDirResponse> = ann.call(method::READ_DIR, &request).await;
+    assert_eq!(listed.unwrap_err().code, Code::PermissionDenied);
+
+    let create = async |client: &Masters, parent: u64, name: &str, user: &str| {
+        let request = CreateRequest {
+            caller: Some(Caller { user: user.to_owned(), group: "staff".to_owned() }),
+            parent,
+            name: name.to_owned(),
+            mode: 0o444,
+            ..CreateRequest::default()
+        };
+        client.call::<_, AttrResponse>(method::CREATE, &request).await.map(|answer| answer.attr.unwrap())
+    };
+    denied(create(&ann, 0, "new", "ann").await);
+    denied(create(&ann, sticky, "as-bob", "bob").await);
+    let mine = create(&ann, sticky, "mine", "ann").await.unwrap();
+    let his = create(&mount, sticky, "his", "bob").await.unwrap();
+    assert_eq!((mine.owner.as_str(), his.owner.as_str()), ("ann", "bob"));
+
+    let remove = async |name: &str| {
+        let caller = Some(caller());
+        let request = RemoveRequest { caller, parent: sticky, name: name.to_owned(), ..Default::default() };
+        ann.call::<_, Empty>(method::REMOVE, &request).await.map(|_| Attr::default())
+    };
+    assert!(denied(remove("theirs").await).contains("/sticky/theirs"));
+    denied(remove("his").await);
+    let set = async |node: u64, mode: Option<u32>, owner: Option<&str>| {
+        let owner = owner.map(str::to_owned);
+        let request = SetAttrRequest { caller: Some(caller()), node, mode, owner, ..Default::default() };
+        ann.call::<_, AttrResponse>(method::SET_ATTR, &request).await.map(|answer| answer.attr.unwrap())
+    };
+    denied(set(secret.content, Some(0o644), None).await);
+    denied(set(mine.content, None, Some("bob")).await);
+    assert_eq!(set(mine.content, Some(0o640), None).await.unwrap().mode, 0o640);
+    let truncate = TruncateRequest { caller: Some(caller()), content: secret.content, op: None };
+    denied(ann.call::<_, AttrResponse>(method::TRUNCATE, &truncate).await.map(|_| Attr::default()));
+    let complete = CompleteRequest { caller: Some(caller()), content: mine.content, length: 0, op: None };
+    ann.call::<_, AttrResponse>(method::COMPLETE, &complete).await.unwrap();
+    remove("mine").await.unwrap();
+}
+
+async fn cluster_inode(client: &Masters, path: &str) -> u64 {
+    let request = ResolveRequest { path: path.to_owned(), ..Default::default() };
+    let answer: AttrResponse = client.call(method::RESOLVE, &request).await.unwrap();
+    answer.attr.unwrap().inode
 }

@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use goosefs_core::proto::internal::{
     AttrResponse, CreateRequest, Empty, Fingerprint, LookupRequest, MakeDirRequest, NodeKind, ReadDirRequest,
     ReadDirResponse, RemoveRequest, RenameRequest, SetAttrRequest, SymlinkRequest, TruncateRequest,
+    VersionRequest, VersionResponse,
 };
 use goosefs_core::proto::method;
 use goosefs_core::proto::public::file::{
@@ -318,4 +319,36 @@ async fn a_mount_in_the_log_whose_storage_cannot_be_written_becomes_read_only() 
         })
         .await;
     refused(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_a_worker_doubts_is_looked_at_again_once_for_all_who_doubt_it() {
+    let watched = Watched::with(&[("a", 1), ("b", 2)]);
+    let cluster = over(&watched, None).await;
+    let client = cluster.client();
+    let doubt = async |content: u64, length: u64| -> Result<VersionResponse> {
+        let suspect = Some(entry("", length).fingerprint);
+        client.call(method::VERSION, &VersionRequest { content, suspect }).await
+    };
+    let old = lookup(&cluster, "a").await.unwrap();
+    assert_eq!(doubt(old.content, 7).await.unwrap().length, 1, "another version than the masters'");
+    assert_eq!(watched.looks.load(Ordering::SeqCst), 0);
+
+    watched.files.lock().insert("a".to_owned(), 10);
+    for outcome in futures::future::join_all((0..20).map(|_| doubt(old.content, 1))).await {
+        assert_eq!(outcome.unwrap_err().code, Code::NotFound, "what was doubted is gone");
+    }
+    assert_eq!(watched.looks.load(Ordering::SeqCst), 1);
+    let new = lookup(&cluster, "a").await.unwrap();
+    assert_eq!((new.length, new.inode), (10, old.inode));
+    assert_ne!(new.content, old.content);
+
+    // In vain, again and again: the storage is spared.
+    let same = lookup(&cluster, "b").await.unwrap();
+    let begun = std::time::Instant::now();
+    for _ in 0..50 {
+        assert_eq!(doubt(same.content, 2).await.unwrap().length, 2);
+    }
+    let looks = watched.looks.load(Ordering::SeqCst) - 1;
+    assert!(looks as u64 <= 1 + begun.elapsed().as_secs(), "{looks} looks in {:?}", begun.elapsed());
 }

@@ -416,3 +416,43 @@ async fn without_a_login_a_secured_cluster_answers_nobody() {
     let refused = status(&mut cluster.grpc(0), "/a").await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_the_cache_has_is_neither_freed_nor_unmounted_without_a_word() {
+    let cluster = Cluster::start(1, tree).await;
+    let client = cluster.client();
+    let worker = TestWorker::start(&cluster, 11).await;
+    worker.beat(&client).await;
+    let mut files = cluster.grpc(0);
+    let other = tempfile::TempDir::new().unwrap();
+    fs::write(other.path().join("safe"), b"abc").unwrap();
+    let path = || Some("/m".to_owned());
+    let mount = MountPRequest {
+        goosefs_path: path(),
+        ufs_path: Some(other.path().display().to_string()),
+        options: None,
+    };
+    files.mount(mount).await.unwrap();
+    assert_eq!(list(&mut files, "/m").await.unwrap().len(), 1);
+    let file = create(&mut files, "/m/d/new", None).await.unwrap();
+    worker.commit(&client, (file.file_id.unwrap().cast_unsigned() >> 24) << 24, 4).await;
+    let complete = CompleteFilePRequest { path: Some("/m/d/new".to_owned()), ..Default::default() };
+    files.complete_file(complete).await.unwrap();
+
+    let options = FreePOptions { recursive: Some(true), ..Default::default() };
+    let left = files.free(FreePRequest { path: path(), options: Some(options) }).await.unwrap().into_inner();
+    assert_eq!((left.unpersisted, left.first_unpersisted.as_deref()), (Some(1), Some("/m/d/new")));
+    assert_eq!(left.pinned, None);
+    assert_eq!(worker.dropped.lock().len(), 1, "the other one was freed");
+
+    let unmount = |force| UnmountPRequest {
+        goosefs_path: path(),
+        options: Some(UnmountPOptions { force, ..Default::default() }),
+    };
+    let refused = files.unmount(unmount(None)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("/m/d/new"), "{refused:?}");
+    assert!(status(&mut files, "/m/d/new").await.is_ok());
+    files.unmount(unmount(Some(true))).await.unwrap();
+    assert_eq!(status(&mut files, "/m").await.unwrap_err().code(), Code::NotFound);
+}

@@ -34,7 +34,7 @@ async fn complete(cluster: &Cluster, client: &Masters, content: u64, length: u64
 }
 
 async fn version(client: &Masters, content: u64) -> VersionResponse {
-    client.call(method::VERSION, &VersionRequest { content }).await.unwrap()
+    client.call(method::VERSION, &VersionRequest { content, suspect: None }).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,7 +163,7 @@ async fn heartbeats_register_workers_on_every_master_and_bring_back_what_was_dro
         })
         .await;
     let gone: Result<VersionResponse> =
-        client.call(method::VERSION, &VersionRequest { content: file.content }).await;
+        client.call(method::VERSION, &VersionRequest { content: file.content, suspect: None }).await;
     assert_eq!(gone.unwrap_err().code, Code::NotFound, "workers drop on this answer");
     let channel = client.channel(&leader).await.unwrap();
     let up_to = worker.beat(&client).await.iter().map(|answer| answer.dropped_up_to).max().unwrap();
@@ -276,4 +276,89 @@ async fn a_side_effect_begun_by_one_leader_is_ended_by_the_next_and_its_caller_h
     let done = waiting.await.unwrap().unwrap().attr.unwrap();
     assert!(done.completed && done.persistence() == Persistence::Persisted);
     assert_eq!(std::fs::read(cluster.ufs().join("file")).unwrap(), b"xxxx");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_upload_failed_is_kept_and_uploaded_by_whoever_leads_when_the_storage_is_back() {
+    let impatient =
+        |config: &mut crate::Config| config.effect_deadline = std::time::Duration::from_millis(200);
+    let mut cluster = Cluster::start_with(3, |_| {}, impatient, || Box::new(goosefs_ufs::connect)).await;
+    let client = cluster.client();
+    let worker = TestWorker::start(&cluster, 7).await;
+    worker.beat(&client).await;
+    worker.failures.store(usize::MAX, Ordering::SeqCst);
+    let file = create(&cluster, &client, "file", WriteType::CacheThrough).await;
+    worker.commit(&client, ContentId(file.content).block(0).0, 4).await;
+    assert_eq!(
+        complete(&cluster, &client, file.content, 4).await.unwrap_err().code,
+        Code::Ufs,
+        "the writer hears of it"
+    );
+    let kept = cluster.stat("/file").await.unwrap();
+    assert_eq!((kept.completed, kept.length, kept.persistence()), (true, 4, Persistence::ToBePersisted));
+
+    let tried = worker.uploads.load(Ordering::SeqCst);
+    cluster
+        .until("it is tried again", async || match worker.uploads.load(Ordering::SeqCst) {
+            now if now > tried => Ok(()),
+            _ => Err(goosefs_core::Error::new(Code::Busy, "not yet")),
+        })
+        .await;
+    let old = cluster.leader().await;
+    cluster.stop(old).await;
+    worker.failures.store(0, Ordering::SeqCst);
+    cluster
+        .until("it is persisted", async || {
+            worker.beat(&client).await;
+            match cluster.stat("/file").await?.persistence() {
+                Persistence::Persisted => Ok(()),
+                other => Err(goosefs_core::Error::new(Code::Busy, format!("{other:?}"))),
+            }
+        })
+        .await;
+    assert_eq!(std::fs::read(cluster.ufs().join("file")).unwrap(), b"xxxx");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_whose_writers_are_gone_become_complete_as_they_were_committed() {
+    let impatient = |config: &mut crate::Config| {
+        config.session_timeout = std::time::Duration::from_secs(1);
+        config.abandoned_after = std::time::Duration::from_secs(1);
+        config.unnamed_abandoned_after = std::time::Duration::from_secs(1);
+    };
+    let cluster = Cluster::start_with(1, |_| {}, impatient, || Box::new(goosefs_ufs::connect)).await;
+    let client = cluster.client();
+    let worker = TestWorker::start(&cluster, 7).await;
+    worker.beat(&client).await;
+    let through = create(&cluster, &client, "through", WriteType::CacheThrough).await;
+    worker.commit(&client, ContentId(through.content).block(0).0, 3).await;
+    let unnamed = |name: &str, write_type: WriteType| CreateRequest {
+        caller: Some(caller()),
+        name: name.to_owned(),
+        write_type: write_type as i32,
+        ..CreateRequest::default()
+    };
+    for request in [unnamed("empty", WriteType::MustCache), unnamed("by-itself", WriteType::Through)] {
+        let _: AttrResponse = client.call(method::CREATE, &request).await.unwrap();
+    }
+    std::fs::write(cluster.ufs().join("by-itself"), b"12345").unwrap();
+    let expected = [
+        ("/through", 3, Persistence::Persisted),
+        ("/empty", 0, Persistence::NotPersisted),
+        ("/by-itself", 5, Persistence::Persisted),
+    ];
+    cluster
+        .until("all are complete", async || {
+            worker.beat(&client).await;
+            for (path, length, persistence) in expected {
+                let attr = cluster.stat(path).await?;
+                if (attr.completed, attr.length, attr.persistence()) != (true, length, persistence) {
+                    return Err(goosefs_core::Error::new(Code::Busy, format!("{path}: {attr:?}")));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    assert_eq!(std::fs::read(cluster.ufs().join("through")).unwrap(), b"xxx");
+    assert_eq!(std::fs::read(cluster.ufs().join("by-itself")).unwrap(), b"12345");
 }

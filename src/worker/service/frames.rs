@@ -144,7 +144,10 @@ impl Frames {
         }
         let filled = match self.node.fill.range(&version, 0..version.length).await {
             Err(error) if error.code == Code::Stale => {
-                let version = self.node.versions.fresh(content).await?;
+                let version = self.node.versions.doubted(&version).await.map_err(|gone| match gone.code {
+                    Code::NotFound => Error::new(Code::Stale, format!("content {content} was replaced")),
+                    _ => gone,
+                })?;
                 self.node.fill.range(&version, 0..version.length).await?
             }
             filled => filled?,

@@ -87,7 +87,7 @@ async fn calls(channel: &Channel, callers: u64, span: Duration) -> (f64, Duratio
                 let mut times = Vec::new();
                 let mut last = Instant::now();
                 while last < until {
-                    let request = VersionRequest { content: caller };
+                    let request = VersionRequest { content: caller, suspect: None };
                     let _: VersionResponse = channel.call(method::VERSION, &request).await.unwrap();
                     let now = Instant::now();
                     times.push(now - last);

@@ -158,7 +158,8 @@ async fn connect(address: &str, cluster: Option<ClusterMark>) -> Result<Channel>
 }
 
 async fn version(channel: &Channel, content: u64) -> Result<u64> {
-    let answer: VersionResponse = channel.call(method::VERSION, &VersionRequest { content }).await?;
+    let answer: VersionResponse =
+        channel.call(method::VERSION, &VersionRequest { content, suspect: None }).await?;
     Ok(answer.content)
 }
 
@@ -574,10 +575,12 @@ async fn a_port_in_use_is_reported_with_its_remedy() {
 async fn messages_that_are_too_long_fail_alone() {
     let served = Served::start(Echo::new()).await;
     let channel = served.connect().await;
-    let request = ResolveRequest { path: "x".repeat(wire::MAX_MESSAGE + 1), sync_interval_ms: None };
+    let request =
+        ResolveRequest { path: "x".repeat(wire::MAX_MESSAGE + 1), sync_interval_ms: None, access: 0 };
     let error = channel.call::<_, Empty>(method::RESOLVE, &request).await.unwrap_err();
     assert_eq!(error.code, Code::InvalidArgument);
-    let request = ResolveRequest { path: "x".repeat(wire::MAX_MESSAGE / 2), sync_interval_ms: None };
+    let request =
+        ResolveRequest { path: "x".repeat(wire::MAX_MESSAGE / 2), sync_interval_ms: None, access: 0 };
     let error = channel.call::<_, Empty>(method::RESOLVE, &request).await.unwrap_err();
     assert_eq!(error.code, Code::NotLeader);
     assert_eq!(version(&channel, 1).await.unwrap(), 1);

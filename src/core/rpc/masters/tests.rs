@@ -96,7 +96,8 @@ impl Cluster {
 }
 
 async fn version(masters: &Masters, content: u64) -> Result<u64> {
-    let answer: VersionResponse = masters.call(method::VERSION, &VersionRequest { content }).await?;
+    let answer: VersionResponse =
+        masters.call(method::VERSION, &VersionRequest { content, suspect: None }).await?;
     Ok(answer.content)
 }
 

@@ -205,7 +205,7 @@ pub(super) fn rename(parent: u64, name: &str, new_parent: u64, new_name: &str, r
 }
 
 pub(super) fn persist(content: u64, length: u64) -> Command {
-    Command::PersistFile(PersistFile { content, length })
+    Command::PersistFile(PersistFile { content, length, once: false })
 }
 
 pub(super) fn finish(intent: u64) -> Command {

@@ -1,13 +1,14 @@
 //! Commands on what lives in the cache only.
 
 use super::bed::*;
+use crate::namespace::Namespace;
 use goosefs_core::error::Code;
 use goosefs_core::id::{ContentId, InodeId, WorkerId};
-use goosefs_core::proto::internal::{NodeKind, Persistence, WriteType};
+use goosefs_core::proto::internal::{NodeKind, Persistence, SessionOp, WriteType};
 use goosefs_core::proto::journal::entry::Command;
 use goosefs_core::proto::journal::{
-    CommitBlock, CompleteFile, CreateFile, DeclareLost, MakeDirectory, MakeSymlink, Remove, SetAttributes,
-    Truncate,
+    CloseSessions, CommitBlock, CompleteFile, CreateFile, DeclareLost, MakeDirectory, MakeSymlink, Remove,
+    SetAttributes, Truncate,
 };
 
 const CACHED: WriteType = WriteType::MustCache;
@@ -306,4 +307,26 @@ fn what_nobody_completed_is_found_by_age() {
     assert_eq!(bed.namespace.incomplete(between), [ContentId(old)]);
     bed.ok(complete(old, 0));
     assert!(bed.namespace.incomplete(between).is_empty());
+}
+
+#[test]
+fn a_file_is_abandoned_when_its_writer_is_gone_and_nobody_writes_it() {
+    let mut bed = Bed::mounted();
+    bed.ok(open_session(7));
+    let op = |sequence| SessionOp { session: 7, sequence, acknowledged: 0 };
+    let made = bed.in_session(op(1), create(0, "named", WriteType::MustCache)).applied;
+    let named = ContentId(made.attr.unwrap().content);
+    let unnamed = ContentId(bed.ok(create(0, "unnamed", WriteType::MustCache)).attr.unwrap().content);
+    let always = u64::MAX;
+    assert_eq!(bed.namespace.abandoned(always, always, 9), [(unnamed, true)], "the session is open");
+    assert_eq!(bed.namespace.abandoned(always, 1, 9), [], "it was written lately");
+    bed.ok(Command::CloseSessions(CloseSessions { sessions: vec![7] }));
+    assert_eq!(bed.namespace.abandoned(always, 1, 9), [(named, false)]);
+    assert_eq!(bed.namespace.abandoned(1, 1, 9), []);
+    let image = bed.image();
+    let restored = Namespace::restore(&mut &image[..]).unwrap();
+    assert_eq!(restored.abandoned(always, 1, 9), [(named, false)], "images keep who writes");
+    bed.ok(complete(named.0, 0));
+    bed.ok(complete(unnamed.0, 0));
+    assert_eq!(bed.namespace.abandoned(always, always, 9), []);
 }

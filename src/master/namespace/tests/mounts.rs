@@ -5,10 +5,10 @@ use goosefs_core::error::Code;
 use goosefs_core::id::{InodeId, MountId};
 use goosefs_core::proto::internal::WriteType;
 use goosefs_core::proto::journal::entry::Command;
-use goosefs_core::proto::journal::{Unmount, UpdateMount};
+use goosefs_core::proto::journal::{DeclareLost, Unmount, UpdateMount};
 
 fn unmount(path: &str) -> Command {
-    Command::Unmount(Unmount { path: path.into() })
+    Command::Unmount(Unmount { path: path.into(), keep: false })
 }
 
 #[test]
@@ -123,4 +123,33 @@ fn what_lies_in_no_storage_is_cached_only() {
     assert_eq!(bed.ok(mkdir(0, "d", true)).intent, 0);
     assert_eq!(bed.ok(remove(0, "f")).intent, 0);
     assert_eq!(bed.fails(batch(0, vec![], 1, true, true)), Code::InvalidArgument);
+}
+
+#[test]
+fn an_unmount_that_is_to_keep_names_what_only_the_cache_has() {
+    let mut bed = Bed::mounted();
+    bed.ok(mount("/m", "file:///other", false));
+    let root = bed.id("/m");
+    let keep = || Command::Unmount(Unmount { path: "/m".into(), keep: true });
+    let safe = bed.write(root, "safe", WriteType::CacheThrough, 10);
+    bed.persist(safe.content, 10);
+    let (one, two) =
+        (bed.write(root, "b", WriteType::MustCache, 10), bed.write(root, "c", WriteType::MustCache, 10));
+    let refused = error_of(&bed.run(keep())).unwrap();
+    assert_eq!(refused.code, Code::NotEmpty);
+    assert!(refused.message.contains("2 files") && refused.message.contains("/m/b"), "{refused}");
+    assert!(refused.hint.contains("persist /m") && refused.hint.contains("--force /m"), "{refused}");
+    assert!(bed.at("/m/b").is_some());
+
+    bed.persist(one.content, 10);
+    bed.ok(Command::DeclareLost(DeclareLost { contents: vec![two.content] }));
+    bed.ok(keep());
+    assert!(bed.at("/m").is_none());
+
+    // As logs of earlier versions have it, and as a user says who knows.
+    bed.ok(mount("/m", "file:///other", false));
+    let root = bed.id("/m");
+    bed.write(root, "b", WriteType::MustCache, 10);
+    bed.ok(unmount("/m"));
+    assert!(bed.at("/m").is_none());
 }

@@ -38,6 +38,11 @@ pub(super) async fn remove(
     let (parent, name) = place_or_retry(&found, &path, op)?;
     let recursive = options.recursive.unwrap_or_default();
     let attr = &found.resolved.attr;
+    let who = master.authority.of_caller(&caller).await;
+    who.take(&*master.journal.read()?, parent, &name)?;
+    if found.resolved.exists() && recursive && attr.kind() == NodeKind::Directory {
+        who.empty(&master.journal, found.resolved.node).await?;
+    }
     let expected = options.ttl_expect_mtime.unwrap_or_default();
     if expected != 0 && found.resolved.exists() && attr.mtime_ms != expected.cast_unsigned() {
         return Err(Error::new(Code::Stale, format!("\"{path}\" was changed after {expected}")));
@@ -74,6 +79,12 @@ pub(super) async fn rename(
     let (new_parent, missing, new_name) = target.place()?;
     if !missing.is_empty() {
         return Err(does_not_exist(&to.parent().unwrap_or_else(NsPath::root)));
+    }
+    let who = master.authority.of_caller(&caller).await;
+    {
+        let namespace = master.journal.read()?;
+        who.take(&namespace, parent, &name)?;
+        who.take(&namespace, new_parent, &new_name)?;
     }
     let command = Command::Rename(Rename {
         parent: parent.0,
@@ -116,7 +127,7 @@ pub(super) async fn set_attribute(
     if let Some(policy) = options.read_p_type.and_then(|policy| ReadPType::try_from(policy).ok()) {
         set_xattr.insert(READ_TYPE_XATTR.to_owned(), Bytes::from_static(policy.as_str_name().as_bytes()));
     }
-    let command = Command::SetAttributes(SetAttributes {
+    let command = SetAttributes {
         inode: found.resolved.attr.inode,
         mode: options.mode.as_ref().map(mode_bits),
         owner: options.owner.filter(|owner| !owner.is_empty()),
@@ -124,7 +135,9 @@ pub(super) async fn set_attribute(
         set_xattr,
         recursive: options.recursive.unwrap_or_default(),
         ..SetAttributes::default()
-    });
+    };
+    master.authority.of_caller(&caller).await.change(&master.journal, &command).await?;
+    let command = Command::SetAttributes(command);
     master.journal.propose(command, &caller, op).await?;
     Ok(SetAttributePResponse {})
 }

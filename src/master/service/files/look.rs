@@ -2,13 +2,14 @@
 
 use super::info::{Infos, add_cached};
 use super::path_of;
+use crate::authority::{READ, Who};
 use crate::find::does_not_exist;
 use crate::master::Master;
 use crate::mounts::Freshness;
 use futures::stream::{self, BoxStream, StreamExt};
 use goosefs_core::id::InodeId;
 use goosefs_core::path::NsPath;
-use goosefs_core::proto::internal::{Attr, Caller, DirEntry, NodeKind};
+use goosefs_core::proto::internal::{Caller, DirEntry, NodeKind};
 use goosefs_core::proto::public::Bits;
 use goosefs_core::proto::public::file::{
     CheckAccessPRequest, CheckAccessPResponse, FileInfo, GetFilePathPRequest, GetFilePathPResponse,
@@ -24,25 +25,27 @@ const BATCH_PARALLEL: usize = 16;
 
 pub(super) async fn get_status(
     master: Arc<Master>,
-    _: Caller,
+    caller: Caller,
     request: GetStatusPRequest,
 ) -> Result<GetStatusPResponse> {
     let path = path_of(request.path.as_ref())?;
-    let file_info = Some(status(&master, &path, &request.options.unwrap_or_default()).await?);
+    let who = master.authority.of_caller(&caller).await;
+    let file_info = Some(status(&master, &who, &path, &request.options.unwrap_or_default()).await?);
     Ok(GetStatusPResponse { file_info })
 }
 
 pub(super) async fn get_status_batch(
     master: Arc<Master>,
-    _: Caller,
+    caller: Caller,
     request: GetStatusBatchPRequest,
 ) -> Result<GetStatusBatchPResponse> {
     let options = request.options.unwrap_or_default();
+    let who = master.authority.of_caller(&caller).await;
     let looks = request.paths.into_iter().map(|text| {
-        let (master, options) = (&master, &options);
+        let (master, who, options) = (&master, &who, &options);
         async move {
             let looked = match NsPath::parse(&text) {
-                Ok(path) => status(master, &path, options).await,
+                Ok(path) => status(master, who, &path, options).await,
                 Err(error) => Err(error),
             };
             (text, looked)
@@ -61,13 +64,14 @@ pub(super) async fn get_status_batch(
     Ok(response)
 }
 
-async fn status(master: &Master, path: &NsPath, options: &GetStatusPOptions) -> Result<FileInfo> {
+async fn status(master: &Master, who: &Who, path: &NsPath, options: &GetStatusPOptions) -> Result<FileInfo> {
     let load = options.load_metadata_type.or(options.default_load_metadata_type);
     let freshness = Freshness::of_request(options.common_options.as_ref(), load, master.freshness());
     let follow = options.resolve_link.unwrap_or_default();
     let found = master.finder.existing(path, freshness, follow).await?;
     let mut info = {
         let namespace = master.journal.read()?;
+        who.reach(&namespace, found.resolved.node)?;
         Infos::new(master, &namespace).info(&found.resolved.attr, &found.path)?
     };
     if options.check_block_replicas.unwrap_or_default() > 0 {
@@ -86,7 +90,7 @@ struct Page {
 
 pub(super) async fn list_status(
     master: Arc<Master>,
-    _: Caller,
+    caller: Caller,
     request: ListStatusPRequest,
 ) -> Result<BoxStream<'static, Result<ListStatusPResponse, Status>>> {
     let path = path_of(request.path.as_ref())?;
@@ -95,7 +99,11 @@ pub(super) async fn list_status(
     let freshness = Freshness::of_request(options.common_options.as_ref(), load, master.freshness());
     let found = master.finder.existing(&path, freshness, true).await?;
     let attr = found.resolved.attr;
-    if attr.kind() != NodeKind::Directory {
+    let who = master.authority.of_caller(&caller).await;
+    if attr.kind() == NodeKind::Directory {
+        who.open(&*master.journal.read()?, found.resolved.node, READ)?;
+    } else {
+        who.reach(&*master.journal.read()?, found.resolved.node)?;
         let mut infos = {
             let namespace = master.journal.read()?;
             vec![Infos::new(&master, &namespace).info(&attr, &found.path)?]
@@ -155,11 +163,13 @@ pub(super) async fn get_file_path(
 
 pub(super) async fn get_link_target(
     master: Arc<Master>,
-    _: Caller,
+    caller: Caller,
     request: GetLinkTargetPRequest,
 ) -> Result<GetLinkTargetPResponse> {
     let path = path_of(request.link.as_ref())?;
     let found = master.finder.existing(&path, master.freshness(), false).await?;
+    let who = master.authority.of_caller(&caller).await;
+    who.reach(&*master.journal.read()?, found.resolved.node)?;
     if found.resolved.attr.kind() != NodeKind::Symlink {
         return Err(Error::new(Code::InvalidArgument, format!("\"{path}\" is not a symlink")));
     }
@@ -179,34 +189,11 @@ pub(super) async fn check_access(
     }
     let bits = options.bits.unwrap_or(Bits::None as i32);
     let wanted = u32::try_from(bits - 1).unwrap_or_default() & 7;
-    let superuser = caller.user == master.config.superuser;
-    if !superuser && allowed(&found.resolved.attr, &caller) & wanted != wanted {
+    let who = master.authority.of_caller(&caller).await;
+    who.reach(&*master.journal.read()?, found.resolved.node)?;
+    if !who.has(&found.resolved.attr, wanted) {
         let text = format!("\"{}\" may not access \"{path}\" with rights {wanted:o}", caller.user);
         return Err(Error::new(Code::PermissionDenied, text));
     }
     Ok(CheckAccessPResponse {})
-}
-
-/// The rwx digit that applies to the caller.
-fn allowed(attr: &Attr, caller: &Caller) -> u32 {
-    let shift = match () {
-        () if caller.user == attr.owner => 6,
-        () if !caller.group.is_empty() && caller.group == attr.group => 3,
-        () => 0,
-    };
-    attr.mode >> shift & 7
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rights_are_the_callers_own_digit() {
-        let attr = Attr { mode: 0o640, owner: "ann".into(), group: "staff".into(), ..Default::default() };
-        let caller = |user: &str, group: &str| Caller { user: user.into(), group: group.into() };
-        assert_eq!(allowed(&attr, &caller("ann", "x")), 6);
-        assert_eq!(allowed(&attr, &caller("bob", "staff")), 4);
-        assert_eq!(allowed(&attr, &caller("eve", "")), 0);
-    }
 }

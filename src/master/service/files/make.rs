@@ -36,6 +36,8 @@ pub(super) async fn create_file(
     let found = master.finder.resolve(&path, loading(&master), false).await?;
     let (parent, missing, name) = found.place()?;
     refuse_missing(&missing, options.recursive.unwrap_or_default(), &path)?;
+    let who = master.authority.of_caller(&caller).await;
+    who.fill(&*master.journal.read()?, parent)?;
     let write_type = write_type(&master, parent, options.write_type, options.default_write_type)?;
     let block_size = match options.block_size_bytes.unwrap_or_default() {
         0 => master.config.block_size,
@@ -71,6 +73,10 @@ pub(super) async fn create_directory(
     }
     let (parent, missing, name) = found.place()?;
     refuse_missing(&missing, options.recursive.unwrap_or_default(), &path)?;
+    let who = master.authority.of_caller(&caller).await;
+    if !found.resolved.exists() {
+        who.fill(&*master.journal.read()?, parent)?;
+    }
     let write_type = write_type(&master, parent, options.write_type, options.default_write_type)?;
     let command = Command::MakeDirectory(MakeDirectory {
         parent: parent.0,
@@ -99,6 +105,8 @@ pub(super) async fn create_symlink(
     let found = master.finder.resolve(&path, loading(&master), false).await?;
     let (mut parent, missing, name) = found.place()?;
     refuse_missing(&missing, options.create_parent.unwrap_or_default(), &path)?;
+    let who = master.authority.of_caller(&caller).await;
+    who.fill(&*master.journal.read()?, parent)?;
     for directory in missing {
         let command = Command::MakeDirectory(MakeDirectory {
             parent: parent.0,
@@ -127,7 +135,7 @@ pub(super) async fn complete_file(
     if master.journal.answered(op).await?.is_some() {
         return Ok(CompleteFilePResponse {});
     }
-    let attr = file_at(&master, &path).await?;
+    let attr = file_at(&master, &caller, &path).await?;
     refuse_other_file(&attr, request.inode_id, &path)?;
     commit_locations(&master, &caller, &options.locations).await?;
     let length = match options.ufs_length {
@@ -154,7 +162,7 @@ pub(super) async fn commit_location(
     request: CommitLocationPRequest,
 ) -> Result<CommitLocationPResponse> {
     let path = path_of(request.path.as_ref())?;
-    let attr = file_at(&master, &path).await?;
+    let attr = file_at(&master, &caller, &path).await?;
     refuse_other_file(&attr, request.inode_id, &path)?;
     let mut locations = request.options.unwrap_or_default().locations;
     for location in &mut locations {
@@ -188,8 +196,11 @@ fn loading(master: &Master) -> Freshness {
     }
 }
 
-async fn file_at(master: &Master, path: &NsPath) -> Result<Attr> {
+/// The file that `caller` writes.
+async fn file_at(master: &Master, caller: &Caller, path: &NsPath) -> Result<Attr> {
     let found = master.finder.existing(path, Freshness::Loaded, true).await?;
+    let who = master.authority.of_caller(caller).await;
+    who.write(&*master.journal.read()?, found.resolved.node)?;
     match found.resolved.attr.kind() {
         NodeKind::File => Ok(found.resolved.attr),
         _ => Err(Error::new(Code::IsDirectory, format!("Is a directory: \"{path}\""))),

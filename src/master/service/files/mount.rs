@@ -35,6 +35,7 @@ pub(super) async fn mount(
     caller: Caller,
     request: MountPRequest,
 ) -> Result<MountPResponse> {
+    master.authority.of_caller(&caller).await.rule("mount")?;
     let path = path_of(request.goosefs_path.as_ref())?;
     let ufs = request.ufs_path.filter(|ufs| !ufs.is_empty());
     let ufs = ufs.ok_or_else(|| Error::new(Code::InvalidArgument, "the request names no ufsPath"))?;
@@ -75,8 +76,10 @@ pub(super) async fn unmount(
     caller: Caller,
     request: UnmountPRequest,
 ) -> Result<UnmountPResponse> {
+    master.authority.of_caller(&caller).await.rule("unmount")?;
     let path = path_of(request.goosefs_path.as_ref())?.to_string();
-    master.journal.propose(Command::Unmount(Unmount { path }), &caller, Op::Unnumbered).await?;
+    let keep = !request.options.unwrap_or_default().force.unwrap_or_default();
+    master.journal.propose(Command::Unmount(Unmount { path, keep }), &caller, Op::Unnumbered).await?;
     let mounts = master.journal.state().read().mounts();
     master.connectors.keep_only(&mounts);
     Ok(UnmountPResponse {})
@@ -87,6 +90,7 @@ pub(super) async fn update_mount(
     caller: Caller,
     request: UpdateMountPRequest,
 ) -> Result<UpdateMountPResponse> {
+    master.authority.of_caller(&caller).await.rule("change mounts")?;
     let path = path_of(request.goosefs_path.as_ref())?;
     let options = request.options.unwrap_or_default();
     let mounts = master.journal.read()?.mounts();

@@ -31,7 +31,11 @@ const LEADS_STILL: Duration = Duration::from_secs(1);
 const LONGEST_POLL: Duration = Duration::from_secs(60);
 
 pub(super) async fn version(master: Arc<Master>, request: VersionRequest) -> Result<VersionResponse> {
-    let version = master.journal.read()?.version(ContentId(request.content));
+    let content = ContentId(request.content);
+    if let Some(suspect) = &request.suspect {
+        master.finder.doubt(content, suspect).await?;
+    }
+    let version = master.journal.read()?.version(content);
     version.map_err(|error| match error.code {
         // Workers drop what they are told does not exist, be it removed or replaced.
         Code::Stale => Error { code: Code::NotFound, ..error },

@@ -13,6 +13,7 @@ mod cluster;
 mod digest;
 mod nodes;
 
+use crate::authority::Who;
 use crate::master::Master;
 use async_trait::async_trait;
 use goosefs_core::proto::internal::{Caller, HelloRequest, HelloResponse};
@@ -52,6 +53,17 @@ impl Frames {
         };
         self.master.metrics.rpc(method.name, started.elapsed(), outcome.is_ok());
         call.answer(outcome).await;
+    }
+
+    /// As [`Frames::answer`], for what not everybody may.
+    async fn answer_for<Q, A, W>(&self, call: Call, work: impl FnOnce(Arc<Master>, Who, Q) -> W)
+    where
+        Q: prost::Message + Default,
+        A: prost::Message,
+        W: Future<Output = Result<A>> + Send,
+    {
+        let who = self.master.authority.of_peer(&call.peer).await;
+        self.answer(call, |master, request| work(master, who, request)).await;
     }
 
     /// Works as the leader, or says who leads: a caller that comes while the lead is handed over hears of it when it is.
@@ -96,19 +108,19 @@ impl FrameService for Frames {
     async fn call(&self, call: Call) {
         match call.method {
             method::OPEN_SESSION => self.answer(call, nodes::open_session).await,
-            method::LOOKUP => self.answer(call, nodes::lookup).await,
-            method::GET_ATTR => self.answer(call, nodes::get_attr).await,
-            method::READ_DIR => self.answer(call, nodes::read_dir).await,
-            method::RESOLVE => self.answer(call, nodes::resolve).await,
-            method::CREATE => self.answer(call, nodes::create).await,
-            method::MAKE_DIR => self.answer(call, nodes::make_dir).await,
-            method::SYMLINK => self.answer(call, nodes::symlink).await,
-            method::REMOVE => self.answer(call, nodes::remove).await,
-            method::RENAME => self.answer(call, nodes::rename).await,
-            method::SET_ATTR => self.answer(call, nodes::set_attr).await,
-            method::TRUNCATE => self.answer(call, nodes::truncate).await,
-            method::COMPLETE => self.answer(call, nodes::complete).await,
-            method::PERSIST => self.answer(call, nodes::persist).await,
+            method::LOOKUP => self.answer_for(call, nodes::lookup).await,
+            method::GET_ATTR => self.answer_for(call, nodes::get_attr).await,
+            method::READ_DIR => self.answer_for(call, nodes::read_dir).await,
+            method::RESOLVE => self.answer_for(call, nodes::resolve).await,
+            method::CREATE => self.answer_for(call, nodes::create).await,
+            method::MAKE_DIR => self.answer_for(call, nodes::make_dir).await,
+            method::SYMLINK => self.answer_for(call, nodes::symlink).await,
+            method::REMOVE => self.answer_for(call, nodes::remove).await,
+            method::RENAME => self.answer_for(call, nodes::rename).await,
+            method::SET_ATTR => self.answer_for(call, nodes::set_attr).await,
+            method::TRUNCATE => self.answer_for(call, nodes::truncate).await,
+            method::COMPLETE => self.answer_for(call, nodes::complete).await,
+            method::PERSIST => self.answer_for(call, nodes::persist).await,
             method::STAT_FS => self.answer(call, cluster::stat_fs).await,
             method::CHANGES => self.answer(call, cluster::changes).await,
             method::VERSION => self.answer(call, cluster::version).await,

@@ -1,6 +1,7 @@
 //! The inode service: the namespace by inode and content id, for FUSE and our own clients.
 
 use super::caller;
+use crate::authority::{READ, SEARCH, WRITE, Who};
 use crate::journal::Op;
 use crate::master::Master;
 use crate::mounts::Freshness;
@@ -40,26 +41,36 @@ pub(super) async fn open_session(
     Ok(OpenSessionResponse { cluster: master.journal.node().mark().map(Into::into) })
 }
 
-pub(super) async fn lookup(master: Arc<Master>, request: LookupRequest) -> Result<AttrResponse> {
+pub(super) async fn lookup(master: Arc<Master>, who: Who, request: LookupRequest) -> Result<AttrResponse> {
     let parent = InodeId(request.parent);
+    who.open(&*master.journal.read()?, parent, SEARCH)?;
     let freshness = Freshness::of_age(request.sync_interval_ms, master.freshness());
     let attr = master.finder.child(parent, &request.name, freshness).await?;
     Ok(AttrResponse { attr: Some(attr) })
 }
 
-pub(super) async fn get_attr(master: Arc<Master>, request: GetAttrRequest) -> Result<AttrResponse> {
-    Ok(AttrResponse { attr: Some(master.journal.read()?.attr(request.node)?) })
+pub(super) async fn get_attr(master: Arc<Master>, who: Who, request: GetAttrRequest) -> Result<AttrResponse> {
+    let namespace = master.journal.read()?;
+    let attr = namespace.attr(request.node)?;
+    who.reach(&namespace, InodeId(attr.inode))?;
+    Ok(AttrResponse { attr: Some(attr) })
 }
 
-pub(super) async fn resolve(master: Arc<Master>, request: ResolveRequest) -> Result<AttrResponse> {
+pub(super) async fn resolve(master: Arc<Master>, who: Who, request: ResolveRequest) -> Result<AttrResponse> {
     let path = NsPath::parse(&request.path)?;
     let freshness = Freshness::of_age(request.sync_interval_ms, master.freshness());
     let found = master.finder.existing(&path, freshness, false).await?;
+    who.open(&*master.journal.read()?, found.resolved.node, request.access & 7)?;
     Ok(AttrResponse { attr: Some(found.resolved.attr) })
 }
 
-pub(super) async fn read_dir(master: Arc<Master>, request: ReadDirRequest) -> Result<ReadDirResponse> {
+pub(super) async fn read_dir(
+    master: Arc<Master>,
+    who: Who,
+    request: ReadDirRequest,
+) -> Result<ReadDirResponse> {
     let directory = InodeId(request.directory);
+    who.open(&*master.journal.read()?, directory, READ)?;
     if request.after.is_empty() {
         // Later pages belong to the listing that the first one began.
         let freshness = Freshness::of_age(request.sync_interval_ms, master.freshness());
@@ -73,11 +84,12 @@ pub(super) async fn read_dir(master: Arc<Master>, request: ReadDirRequest) -> Re
     Ok(ReadDirResponse { entries, more })
 }
 
-pub(super) async fn create(master: Arc<Master>, request: CreateRequest) -> Result<AttrResponse> {
+pub(super) async fn create(master: Arc<Master>, who: Who, request: CreateRequest) -> Result<AttrResponse> {
     if let Some(applied) = answered(&master, request.op).await? {
         return attr_of(applied);
     }
     let parent = known_directory(&master, request.parent, &request.name).await?;
+    who.fill(&*master.journal.read()?, InodeId(parent))?;
     let command = Command::CreateFile(CreateFile {
         parent,
         missing: Vec::new(),
@@ -86,14 +98,15 @@ pub(super) async fn create(master: Arc<Master>, request: CreateRequest) -> Resul
         block_size: if request.block_size == 0 { master.config.block_size } else { request.block_size },
         write_type: request.write_type,
     });
-    attr_of(numbered(&master, command, request.caller, request.op).await?)
+    attr_of(numbered(&master, command, acting(&who, request.caller)?, request.op).await?)
 }
 
-pub(super) async fn make_dir(master: Arc<Master>, request: MakeDirRequest) -> Result<AttrResponse> {
+pub(super) async fn make_dir(master: Arc<Master>, who: Who, request: MakeDirRequest) -> Result<AttrResponse> {
     if let Some(applied) = answered(&master, request.op).await? {
         return attr_of(applied);
     }
     let parent = known_directory(&master, request.parent, &request.name).await?;
+    who.fill(&*master.journal.read()?, InodeId(parent))?;
     let through = in_writable_mount(&*master.journal.read()?, parent)?;
     let command = Command::MakeDirectory(MakeDirectory {
         parent,
@@ -103,23 +116,25 @@ pub(super) async fn make_dir(master: Arc<Master>, request: MakeDirRequest) -> Re
         allow_exists: false,
         through,
     });
-    attr_of(numbered(&master, command, request.caller, request.op).await?)
+    attr_of(numbered(&master, command, acting(&who, request.caller)?, request.op).await?)
 }
 
-pub(super) async fn symlink(master: Arc<Master>, request: SymlinkRequest) -> Result<AttrResponse> {
+pub(super) async fn symlink(master: Arc<Master>, who: Who, request: SymlinkRequest) -> Result<AttrResponse> {
     if let Some(applied) = answered(&master, request.op).await? {
         return attr_of(applied);
     }
     let parent = known_directory(&master, request.parent, &request.name).await?;
+    who.fill(&*master.journal.read()?, InodeId(parent))?;
     let command = Command::MakeSymlink(MakeSymlink { parent, name: request.name, target: request.target });
-    attr_of(numbered(&master, command, request.caller, request.op).await?)
+    attr_of(numbered(&master, command, acting(&who, request.caller)?, request.op).await?)
 }
 
-pub(super) async fn remove(master: Arc<Master>, request: RemoveRequest) -> Result<Empty> {
+pub(super) async fn remove(master: Arc<Master>, who: Who, request: RemoveRequest) -> Result<Empty> {
     if answered(&master, request.op).await?.is_some() {
         return Ok(Empty {});
     }
     let parent = known_directory(&master, request.parent, &request.name).await?;
+    who.take(&*master.journal.read()?, InodeId(parent), &request.name)?;
     let known = master.journal.read()?.lookup(InodeId(parent), &request.name);
     if let Ok(attr) = known
         && attr.kind() == NodeKind::Directory
@@ -134,16 +149,21 @@ pub(super) async fn remove(master: Arc<Master>, request: RemoveRequest) -> Resul
         cache_only: false,
         expect: request.expect,
     });
-    numbered(&master, command, request.caller, request.op).await?;
+    numbered(&master, command, acting(&who, request.caller)?, request.op).await?;
     Ok(Empty {})
 }
 
-pub(super) async fn rename(master: Arc<Master>, request: RenameRequest) -> Result<AttrResponse> {
+pub(super) async fn rename(master: Arc<Master>, who: Who, request: RenameRequest) -> Result<AttrResponse> {
     if let Some(applied) = answered(&master, request.op).await? {
         return attr_of(applied);
     }
     let parent = known_directory(&master, request.parent, &request.name).await?;
     let new_parent = known_directory(&master, request.new_parent, &request.new_name).await?;
+    {
+        let namespace = master.journal.read()?;
+        who.take(&namespace, InodeId(parent), &request.name)?;
+        who.take(&namespace, InodeId(new_parent), &request.new_name)?;
+    }
     let replaced = master.journal.read()?.lookup(InodeId(new_parent), &request.new_name);
     if let Ok(attr) = replaced
         && attr.kind() == NodeKind::Directory
@@ -157,15 +177,15 @@ pub(super) async fn rename(master: Arc<Master>, request: RenameRequest) -> Resul
         new_name: request.new_name,
         replace: !request.no_replace,
     });
-    attr_of(numbered(&master, command, request.caller, request.op).await?)
+    attr_of(numbered(&master, command, acting(&who, request.caller)?, request.op).await?)
 }
 
-pub(super) async fn set_attr(master: Arc<Master>, request: SetAttrRequest) -> Result<AttrResponse> {
+pub(super) async fn set_attr(master: Arc<Master>, who: Who, request: SetAttrRequest) -> Result<AttrResponse> {
     if let Some(applied) = answered(&master, request.op).await? {
         return attr_of(applied);
     }
     let inode = master.journal.read()?.inode_of(request.node)?;
-    let command = Command::SetAttributes(SetAttributes {
+    let command = SetAttributes {
         inode: inode.0,
         mode: request.mode,
         owner: request.owner,
@@ -173,16 +193,30 @@ pub(super) async fn set_attr(master: Arc<Master>, request: SetAttrRequest) -> Re
         mtime_ms: request.mtime_ms,
         atime_ms: request.atime_ms,
         ..SetAttributes::default()
-    });
-    attr_of(numbered(&master, command, request.caller, request.op).await?)
+    };
+    who.change(&master.journal, &command).await?;
+    let command = Command::SetAttributes(command);
+    attr_of(numbered(&master, command, acting(&who, request.caller)?, request.op).await?)
 }
 
-pub(super) async fn truncate(master: Arc<Master>, request: TruncateRequest) -> Result<AttrResponse> {
+pub(super) async fn truncate(
+    master: Arc<Master>,
+    who: Who,
+    request: TruncateRequest,
+) -> Result<AttrResponse> {
+    {
+        let namespace = master.journal.read()?;
+        who.open(&namespace, namespace.inode_of(request.content)?, WRITE)?;
+    }
     let command = Command::Truncate(Truncate { content: request.content });
-    attr_of(numbered(&master, command, request.caller, request.op).await?)
+    attr_of(numbered(&master, command, acting(&who, request.caller)?, request.op).await?)
 }
 
-pub(super) async fn complete(master: Arc<Master>, request: CompleteRequest) -> Result<AttrResponse> {
+pub(super) async fn complete(
+    master: Arc<Master>,
+    who: Who,
+    request: CompleteRequest,
+) -> Result<AttrResponse> {
     if let Some(applied) = answered(&master, request.op).await? {
         return attr_of(applied);
     }
@@ -192,14 +226,34 @@ pub(super) async fn complete(master: Arc<Master>, request: CompleteRequest) -> R
         checksum: None,
         maybe_in_ufs: false,
     };
-    let op = session_op(request.op);
-    Ok(AttrResponse { attr: Some(master.complete(&written, &caller(request.caller), op).await?) })
+    let (op, acting) = (session_op(request.op), acting(&who, request.caller)?);
+    may_write(&master, &who, written.content)?;
+    Ok(AttrResponse { attr: Some(master.complete(&written, &acting, op).await?) })
 }
 
-pub(super) async fn persist(master: Arc<Master>, request: PersistRequest) -> Result<PersistResponse> {
+pub(super) async fn persist(
+    master: Arc<Master>,
+    who: Who,
+    request: PersistRequest,
+) -> Result<PersistResponse> {
     let content = ContentId(request.content);
-    let fingerprint = master.persist(content, request.length, &caller(request.caller)).await?;
+    let acting = acting(&who, request.caller)?;
+    may_write(&master, &who, content)?;
+    let fingerprint = master.persist(content, request.length, &acting).await?;
     Ok(PersistResponse { fingerprint: Some(fingerprint) })
+}
+
+/// Whether the caller may end or persist what is written of a content. What does not exist the call itself names.
+fn may_write(master: &Master, who: &Who, content: ContentId) -> Result<()> {
+    let namespace = master.journal.read()?;
+    namespace.inode_of(content.0).map_or(Ok(()), |inode| who.write(&namespace, inode))
+}
+
+/// In whose name a change is made.
+fn acting(who: &Who, named: Option<Caller>) -> Result<Caller> {
+    let acting = caller(named);
+    who.act_for(&acting)?;
+    Ok(acting)
 }
 
 /// A directory in which `name` is to be made, removed or replaced: whether the under-storage has that name must be known.
@@ -227,10 +281,10 @@ async fn answered(master: &Master, op: Option<SessionOp>) -> Result<Option<Appli
 async fn numbered(
     master: &Master,
     command: Command,
-    who: Option<Caller>,
+    acting: Caller,
     op: Option<SessionOp>,
 ) -> Result<Applied> {
-    master.journal.propose(command, &caller(who), session_op(op)).await
+    master.journal.propose(command, &acting, session_op(op)).await
 }
 
 /// The number of an operation.
