@@ -98,7 +98,12 @@ impl Finder {
             }
             let first_look = looked_at.insert(resolved.node);
             let changed = match (resolved.exists(), kind) {
-                (false, _) => first_look && self.loader.freshen(resolved.node, freshness).await?,
+                (false, _) if first_look => {
+                    // Whether or not it was we who listed it: the name may have come since it was looked for.
+                    self.loader.freshen(resolved.node, freshness).await?;
+                    true
+                }
+                (false, _) => false,
                 (true, NodeKind::File) => {
                     first_look && self.loader.freshen_file(resolved.node, freshness).await?
                 }
@@ -134,7 +139,11 @@ impl Finder {
             Ok(attr) if attr.kind == NodeKind::File as i32 => {
                 self.loader.freshen_file(InodeId(attr.inode), freshness).await?
             }
-            Err(error) if error.code == Code::NotFound => self.loader.freshen(parent, freshness).await?,
+            Err(error) if error.code == Code::NotFound => {
+                // As in `resolve`: somebody else may have listed it meanwhile.
+                self.loader.freshen(parent, freshness).await?;
+                true
+            }
             Ok(_) | Err(_) => false,
         };
         if changed { self.journal.read()?.lookup(parent, name) } else { known }

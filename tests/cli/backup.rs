@@ -63,7 +63,7 @@ fn any_master_writes_a_backup_and_new_masters_begin_with_it() {
     complains(&old.goosefs(&["fsadmin", "backup", "backups"]), &["\"backups\"", "absolute path"]);
     fails(
         &old.goosefs(&["fsadmin", "-Dgoosefs.security.login.username=eve", "backup"]),
-        "user eve may not change or back up the masters (user root may)",
+        "user eve may not change or back up the masters (user root may, and group supergroup)",
     );
 }
 
