@@ -54,13 +54,14 @@ impl Mount {
     ) -> Result<T> {
         let silent = self.silence.0.lock().is_some_and(|since| since.elapsed() < patience);
         let limit = if silent { patience.min(AFTER_SILENCE) } else { patience };
+        let full = (!silent).then_some(patience);
         match tokio::time::timeout(limit, work).await {
             Ok(Err(error)) if error.code == Code::DeadlineExceeded => {
-                Err(self.was_silent(silent, error.message))
+                Err(self.was_silent(full, error.message))
             }
             Err(_) => {
                 let message = format!("{} sent nothing for {} s", self.uri, limit.as_secs_f64());
-                Err(self.was_silent(silent, message))
+                Err(self.was_silent(full, message))
             }
             Ok(outcome) => {
                 if outcome.is_ok() && self.silence.0.lock().take().is_some() {
@@ -76,9 +77,14 @@ impl Mount {
         self.silence.0.lock().is_some_and(|since| since.elapsed() < patience)
     }
 
-    fn was_silent(&self, before: bool, message: String) -> Error {
-        if !before {
-            *self.silence.0.lock() = Some(Instant::now());
+    /// `patience` is how long it was waited for; none when that was cut short by an earlier silence, which is not drawn out by
+    /// this one. Of many calls that end together one tells.
+    fn was_silent(&self, patience: Option<Duration>, message: String) -> Error {
+        let mut since = self.silence.0.lock();
+        if let Some(patience) = patience
+            && since.is_none_or(|since| since.elapsed() >= patience)
+        {
+            *since = Some(Instant::now());
             tracing::warn!(storage = self.uri, %message, "the storage is silent: what is not cached cannot be read");
         }
         Error::new(Code::Ufs, message).hint("does the storage answer? what is cached can be read meanwhile")

@@ -2,10 +2,11 @@
 //!
 //! [`crate::ops`] calls it, one call per request, on any thread; every call may be dropped half-way (an interrupt, a
 //! deadline). Locks here are held for table look-ups only, never across an await; the one exception is a file's writer,
-//! whose calls must not overlap. Rooms: [`node`] ids, [`open`] files, [`read`] them, [`mod@write`] them, [`dir`]ectories,
+//! whose calls must not overlap. Rooms: [`node`] ids, [`open`] files, [`read`] them, [`mod@write`] and [`complete`] them, [`dir`]ectories,
 //! [`change`] the namespace, [`nameless`] what lost its name while open, [`feed`] what others changed, [`recent`] memory with a bound.
 
 pub mod change;
+pub mod complete;
 pub mod dir;
 pub mod feed;
 pub mod nameless;

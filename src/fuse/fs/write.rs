@@ -2,10 +2,9 @@
 //!
 //! All opens of one content share one [`Writing`]. Bytes go to a sink in order; whatever would change bytes that are
 //! there already is refused (EOPNOTSUPP) but for truncation to nothing. `flush` and `fsync` upload what is dirty and
-//! return errors, as often as they are called; the last writer's release completes the file.
+//! return errors, as often as they are called; the last writer's release completes the file (see [`super::complete`]).
 //!
-//! A writer that cannot go on gives up what nobody was told to be safe: the file is empty then, and nothing of it stays in
-//! the cache. A file whose name goes while it is written becomes [`Nameless`].
+//! A file whose name goes while it is written becomes [`Nameless`].
 //!
 //! What touches the sink runs as a task of its own that the request only waits for: a request that is interrupted or
 //! too late must not leave a half-done call behind, and a killed program leaves what it wrote so far, as on a disk.
@@ -35,27 +34,24 @@ const RELEASE_ON_ITS_WAY: Duration = Duration::from_millis(250);
 /// A write that takes longer waits for room most probably: files that are kept for a next open are let go of then.
 const SLOW: Duration = Duration::from_millis(300);
 
-/// Pause before a file that could not be completed is tried again.
-const AGAIN: Duration = Duration::from_secs(2);
-
 /// One content that is open for writing here.
 pub struct Writing {
     pub(super) content: ContentId,
     pub(super) state: tokio::sync::Mutex<State>,
     /// What `stat` shows while it is being written: length and time of the last write.
-    shown: Mutex<Option<(u64, u64)>>,
+    pub(super) shown: Mutex<Option<(u64, u64)>>,
     /// Nothing was written since the last flush: what follows is likely the release.
     flushed: AtomicBool,
     /// Opens for writing. Changed under the file system's `writing` lock only.
-    writers: Mutex<u32>,
-    done: watch::Sender<bool>,
+    pub(super) writers: Mutex<u32>,
+    pub(super) done: watch::Sender<bool>,
 }
 
 pub(super) struct State {
     pub(super) attr: Attr,
     pub(super) phase: Phase,
     /// So many bytes were said to be safe, by a flush or fsync.
-    synced: u64,
+    pub(super) synced: u64,
 }
 
 pub(super) enum Phase {
@@ -143,7 +139,7 @@ impl Writing {
 
 impl State {
     /// Takes the sink out for one call; what is left says that the call did not end.
-    fn take_sink(&mut self) -> Result<(Option<Box<dyn Sink>>, u64)> {
+    pub(super) fn take_sink(&mut self) -> Result<(Option<Box<dyn Sink>>, u64)> {
         let left = Phase::Failed(Error::new(Code::Internal, "a write to this file did not end"));
         match std::mem::replace(&mut self.phase, left) {
             Phase::Open { sink, length, .. } => Ok((sink, length)),
@@ -162,7 +158,7 @@ impl State {
         }
     }
 
-    fn fail(&mut self, error: Error) -> Error {
+    pub(super) fn fail(&mut self, error: Error) -> Error {
         self.phase = Phase::Failed(error.clone());
         error
     }
@@ -327,27 +323,6 @@ impl Fs {
         Ok(taken)
     }
 
-    /// A writer cannot go on. What nobody was told to be safe must not stay in the cache, where it could never go.
-    async fn give_up(&self, writing: &Writing, state: &mut State, who: Who, error: &Error) {
-        let content = writing.content;
-        // Somebody else cut or removed it: what is there now is theirs.
-        if state.synced > 0 || matches!(error.code, Code::Stale | Code::NotFound) {
-            return;
-        }
-        let caller = self.caller(who).await;
-        match self.bounded("truncate", self.backend.truncate(caller, content)).await {
-            Ok(attr) => {
-                tracing::warn!(%content, %error, "a file cannot be written on: it is cut to nothing");
-                self.content_changed(node::of(&attr));
-                *writing.shown.lock() = Some((0, attr.mtime_ms));
-                state.attr = attr;
-            }
-            Err(reason) => {
-                tracing::warn!(%content, %error, %reason, "what was written of a file stays in the cache")
-            }
-        }
-    }
-
     /// Makes a new, empty generation of the content.
     async fn cut(&self, writing: &Writing, state: &mut State, who: Who) -> Result<()> {
         let caller = self.caller(who).await;
@@ -423,127 +398,6 @@ impl Fs {
         *writing.shown.lock() = Some((size, self.clock.now_ms()));
         Ok(true)
     }
-
-    /// One writer is gone; the last one completes the file.
-    pub(super) async fn close_writer(self: &Arc<Fs>, writing: Arc<Writing>, who: Who) -> Result<()> {
-        let last = {
-            let _all = self.writing.lock();
-            let mut writers = writing.writers.lock();
-            *writers = writers.saturating_sub(1);
-            *writers == 0
-        };
-        if !last {
-            return Ok(());
-        }
-        let fs = self.clone();
-        detached(&self.tasks, "complete", async move { fs.complete(&writing, who).await }).await
-    }
-
-    /// Completes a file, trying again while the cluster cannot be asked: its bytes were acknowledged by flush.
-    async fn complete(&self, writing: &Writing, who: Who) -> Result<()> {
-        let begun = self.clock.monotonic();
-        let mut told = false;
-        let outcome = loop {
-            let outcome = {
-                let mut state = writing.state.lock().await;
-                // Somebody may have opened it for writing again meanwhile: that one completes it.
-                if *writing.writers.lock() > 0 {
-                    return Ok(());
-                }
-                self.complete_state(writing, &mut state, who).await
-            };
-            let spent = self.clock.monotonic().saturating_sub(begun);
-            match outcome {
-                Err(error) if error.code.retryable() && spent < self.config.data_deadline => {
-                    if !told {
-                        tracing::warn!(content = %writing.content, %error, "cannot complete a file yet");
-                        told = true;
-                    }
-                    let stop = self.tasks.stop();
-                    if tokio::time::timeout(AGAIN, stop.cancelled()).await.is_ok() {
-                        break Err(error);
-                    }
-                }
-                outcome => break outcome,
-            }
-        };
-        self.report_completion(writing, &outcome);
-        let mut all = self.writing.lock();
-        if *writing.writers.lock() == 0 {
-            all.remove(&writing.content);
-        }
-        drop(all);
-        writing.done.send_replace(true);
-        outcome
-    }
-
-    fn report_completion(&self, writing: &Writing, outcome: &Result<()>) {
-        match outcome {
-            Ok(()) => {}
-            Err(error) if error.code == Code::NotFound => {
-                tracing::debug!(content = %writing.content, "removed or replaced before it was complete");
-            }
-            Err(error) => tracing::error!(content = %writing.content, %error, "the file stays incomplete"),
-        }
-    }
-
-    async fn complete_state(&self, writing: &Writing, state: &mut State, who: Who) -> Result<()> {
-        if matches!(state.phase, Phase::Existing | Phase::Nameless(_)) {
-            return Ok(());
-        }
-        if let Phase::Failed(_) = &state.phase {
-            let caller = self.caller(who).await;
-            let ended = self.bounded("complete", self.backend.finish(caller, writing.content, state.synced));
-            return self.completed(writing, state, ended.await);
-        }
-        let (sink, length) = state.take_sink()?;
-        let mut sink = match sink {
-            Some(sink) => sink,
-            None => {
-                let caller = self.caller(who).await;
-                match self.backend.sink(caller, &state.attr).await {
-                    Ok(sink) => sink,
-                    Err(error) => return Err(state.fail(error)),
-                }
-            }
-        };
-        let outcome = sink.complete().await;
-        if let Err(error) = &outcome {
-            if for_good(error.code) {
-                drop(sink);
-                self.give_up(writing, state, who, error).await;
-                state.fail(error.clone());
-            } else {
-                state.phase = Phase::Open { sink: Some(sink), length, uncommitted: true };
-            }
-        }
-        self.completed(writing, state, outcome)
-    }
-
-    fn completed(&self, writing: &Writing, state: &mut State, outcome: Result<Attr>) -> Result<()> {
-        match outcome {
-            Ok(attr) => {
-                self.remember(&attr);
-                *writing.shown.lock() = None;
-                *state = State { attr, phase: Phase::Existing, synced: 0 };
-                Ok(())
-            }
-            Err(error) => {
-                self.forget_attr(writing.content.0);
-                Err(error)
-            }
-        }
-    }
-}
-
-/// Whether a file that could not be completed like this never will be. Where the storage or the masters do not answer, what
-/// is in the cache may be of use yet.
-fn for_good(code: Code) -> bool {
-    !code.retryable()
-        && !matches!(
-            code,
-            Code::Ufs | Code::Io | Code::Internal | Code::Cancelled | Code::Incomplete | Code::Lost
-        )
 }
 
 /// A change of bytes that are there already.
