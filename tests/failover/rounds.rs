@@ -76,7 +76,8 @@ impl Rounds {
         self.load.answered_since(Instant::now()).await?;
         self.repair(fault, leader, moment).await?;
         self.masters.all_serve(&self.observer).await?;
-        self.end_round(number, name, leader, moment, gaps).await
+        self.end_round(number, name, leader, moment, gaps);
+        self.load.check(&self.masters, &self.observer).await
     }
 
     /// Asks the leader to stop, and starts it again.
@@ -86,9 +87,10 @@ impl Rounds {
         self.masters.signal(leader, Signal::SIGTERM)?;
         self.masters.ended(leader).await?;
         self.load.answered_since(Instant::now()).await?;
-        self.end_round(number, "SIGTERM", leader, moment, gaps).await?;
+        self.end_round(number, "SIGTERM", leader, moment, gaps);
         self.masters.launch(leader)?;
-        self.masters.all_serve(&self.observer).await
+        self.masters.all_serve(&self.observer).await?;
+        self.load.check(&self.masters, &self.observer).await
     }
 
     /// Keeps the masters' folder, for people to look at.
@@ -158,14 +160,7 @@ impl Rounds {
         wait_until("another master leads", moved).await
     }
 
-    async fn end_round(
-        &self,
-        number: usize,
-        name: &'static str,
-        leader: usize,
-        moment: Instant,
-        gaps: &mut Gaps,
-    ) -> anyhow::Result<()> {
+    fn end_round(&self, number: usize, name: &'static str, leader: usize, moment: Instant, gaps: &mut Gaps) {
         let (each, first) = self.load.gaps(moment);
         let worst = each.iter().max().copied().unwrap_or_default();
         println!(
@@ -175,9 +170,5 @@ impl Rounds {
             first.as_millis()
         );
         gaps.add(name, each.iter().map(|gap| gap.lasted), first);
-        if self.masters.runs(leader) {
-            self.load.check(&self.masters, &self.observer).await?;
-        }
-        Ok(())
     }
 }
