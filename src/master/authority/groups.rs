@@ -14,17 +14,24 @@ const FRESH: Duration = Duration::from_secs(60);
 /// So many users are remembered; the names come from clients.
 const REMEMBERED: usize = 10_000;
 
+/// What was looked up, and when.
+#[derive(Clone)]
+struct Known {
+    at: Instant,
+    groups: Arc<[String]>,
+}
+
 /// Groups by user name.
 #[derive(Default)]
 pub(super) struct Groups {
-    known: Mutex<HashMap<String, (Instant, Arc<[String]>)>>,
+    known: Mutex<HashMap<String, Known>>,
 }
 
 impl Groups {
     /// The groups of a caller. Of one whom this machine does not know it is the group that the caller named.
     pub(super) async fn of(&self, caller: &Caller) -> Arc<[String]> {
         let known = self.known.lock().get(&caller.user).cloned();
-        if let Some((at, groups)) = known
+        if let Some(Known { at, groups }) = known
             && at.elapsed() < FRESH
         {
             return groups;
@@ -41,7 +48,7 @@ impl Groups {
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(caller.user.clone(), (Instant::now(), groups.clone()));
+        known.insert(caller.user.clone(), Known { at: Instant::now(), groups: groups.clone() });
         groups
     }
 }
