@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// A command that waits so long for a leading master says so.
-const WAITING: Duration = Duration::from_secs(2);
+const WAITING: Duration = Duration::from_secs(4);
 
 /// Runs a command against the cluster that the properties name. Its error goes to standard output in one line, and so
 /// does a property that cannot be used: scripts of GooseFS users look there.

@@ -158,12 +158,12 @@ fn a_command_that_no_master_answers_says_early_what_it_waits_for_and_at_the_end_
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let masters = format!("-Dgoosefs.master.rpc.addresses={address}");
-    let said = run(&binary, &["fs", &masters, "-Dgoosefs.user.rpc.retry.max.duration=4s", "ls", "/"]);
+    let said = run(&binary, &["fs", &masters, "-Dgoosefs.user.rpc.retry.max.duration=6s", "ls", "/"]);
     let waiting = said.stderr.trim_end().to_owned();
     complains(
         &Said { stderr: String::new(), ..said },
         &["no master among", &address.to_string(), "are the masters running"],
     );
     assert!(waiting.starts_with(&format!("waiting for a leading master among {address} (")), "{waiting}");
-    assert!(waiting.ends_with("gives up after 4 s (goosefs.user.rpc.retry.max.duration)"), "{waiting}");
+    assert!(waiting.ends_with("gives up after 6 s (goosefs.user.rpc.retry.max.duration)"), "{waiting}");
 }
