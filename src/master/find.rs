@@ -146,8 +146,7 @@ impl Finder {
             }
             Ok(_) | Err(_) => false,
         };
-        // Somebody else's listing may have ended between the look-up and the question whether one is needed.
-        if changed || known.is_err() { self.journal.read()?.lookup(parent, name) } else { known }
+        if changed { self.journal.read()?.lookup(parent, name) } else { known }
     }
 
     /// Somebody found that the under-storage does not have the version `suspect` of a content: if that is the one we

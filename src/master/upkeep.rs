@@ -1,7 +1,6 @@
-//! What the leader does from time to time: founds the cluster and mounts its root at the first start, makes mounts
-//! read-only whose storage cannot be written, closes silent sessions, completes what their
-//! writers left, announces uploads that are due, gives up workers
-//! that are gone, and counts.
+//! What the leader does from time to time: mounts the root and founds the cluster at the first start, makes mounts
+//! read-only whose storage cannot be written, closes silent sessions, completes what their writers left, announces
+//! uploads that are due, gives up workers that are gone, and counts.
 
 mod abandoned;
 mod uploads;
@@ -82,13 +81,19 @@ async fn found(master: &Master) -> Result<bool> {
     if !master.journal.leads() {
         return Ok(false);
     }
+    if !root && !config.root_ufs.is_empty() {
+        mount_root(master, &founder).await?;
+    }
+    // Last: nobody is answered before (`Journal::read`).
     if known != mark {
         let command = Command::Found(Found { mark: mark.map(Into::into) });
         master.journal.propose(command, &founder, Op::Unnumbered).await?;
     }
-    if root || config.root_ufs.is_empty() {
-        return Ok(true);
-    }
+    Ok(true)
+}
+
+async fn mount_root(master: &Master, founder: &Caller) -> Result<()> {
+    let config = &master.config;
     if config.make_root_folder {
         let made = tokio::fs::create_dir_all(&config.root_ufs).await;
         made.map_err(|cause| Error::io(format!("make the folder {}", config.root_ufs), cause))?;
@@ -101,9 +106,9 @@ async fn found(master: &Master) -> Result<bool> {
         shared: true,
         options: config.root_options.clone().into_iter().collect(),
     });
-    master.journal.propose(command, &founder, Op::Unnumbered).await?;
+    master.journal.propose(command, founder, Op::Unnumbered).await?;
     tracing::info!(ufs = config.root_ufs, "mounted the root");
-    Ok(true)
+    Ok(())
 }
 
 async fn round(master: &Master, uploads: &mut Uploads) -> Result<()> {

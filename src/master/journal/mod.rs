@@ -25,6 +25,7 @@ use goosefs_core::{Code, Error, Result};
 use parking_lot::RwLockReadGuard;
 use prost::Message;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A command that is held up is tried again after so long, whether or not a side effect has ended.
@@ -49,6 +50,8 @@ pub(crate) struct Journal {
     clock: Arc<dyn Clock>,
     propose_timeout: Duration,
     metrics: Arc<MasterMetrics>,
+    /// The first entries of this cluster's life were seen to be applied here.
+    founded: AtomicBool,
 }
 
 impl Journal {
@@ -59,7 +62,7 @@ impl Journal {
         propose_timeout: Duration,
         metrics: Arc<MasterMetrics>,
     ) -> Journal {
-        Journal { node, state, clock, propose_timeout, metrics }
+        Journal { node, state, clock, propose_timeout, metrics, founded: AtomicBool::new(false) }
     }
 
     /// The Raft node below.
@@ -92,7 +95,22 @@ impl Journal {
     /// again, here or elsewhere.
     pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, Namespace>> {
         self.check_lease()?;
-        Ok(self.state.read())
+        let namespace = self.state.read();
+        self.check_founded(&namespace)?;
+        Ok(namespace)
+    }
+
+    /// Until the root is mounted, which the entry that names the cluster follows, no name would be found.
+    fn check_founded(&self, namespace: &Namespace) -> Result<()> {
+        if self.founded.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mark = namespace.mark();
+        if mark.is_none() || mark != self.node.mark() {
+            return Err(Error::new(Code::NotLeader, "the cluster is being founded"));
+        }
+        self.founded.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether what this master answers is current.
