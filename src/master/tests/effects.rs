@@ -17,18 +17,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Where the leader is killed.
+/// What the leader is killed after.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Point {
+enum After {
     /// The intent is in the log, the under-storage was not touched.
-    AfterIntent,
+    Intent,
     /// The under-storage did it, the log does not say so.
-    AfterOperation,
+    Operation,
     /// The log says so; the caller has not heard.
-    AfterDone,
+    Done,
 }
 
-const POINTS: [Point; 3] = [Point::AfterIntent, Point::AfterOperation, Point::AfterDone];
+const POINTS: [After; 3] = [After::Intent, After::Operation, After::Done];
 
 struct Bed {
     cluster: Cluster,
@@ -65,10 +65,10 @@ impl Bed {
 
     /// Makes a call, kills the leader at `point`, and gives the answer that the caller gets from the next. Asking once more
     /// with the same number must get the same. `reached` says whether the operation on the under-storage was begun, or,
-    /// for [`Point::AfterOperation`], done.
+    /// for [`After::Operation`], done.
     async fn interrupted<Q, A>(
         &mut self,
-        point: Point,
+        point: After,
         method: Method,
         request: Q,
         reached: impl Fn(&Bed) -> bool,
@@ -83,12 +83,12 @@ impl Bed {
         };
         self.cluster
             .until("the leader is at the point", async || match point {
-                Point::AfterDone if calling.is_finished() => Ok(()),
-                Point::AfterIntent | Point::AfterOperation if reached(self) => Ok(()),
+                After::Done if calling.is_finished() => Ok(()),
+                After::Intent | After::Operation if reached(self) => Ok(()),
                 _ => Err(Error::new(Code::Busy, "not yet")),
             })
             .await;
-        assert_eq!(calling.is_finished(), point == Point::AfterDone);
+        assert_eq!(calling.is_finished(), point == After::Done);
         let leader = self.cluster.leader().await;
         self.cluster.kill(leader).await;
         let answer = calling.await.unwrap().unwrap();
@@ -101,7 +101,7 @@ impl Bed {
     /// As [`Bed::interrupted`], for an `operation` that the master itself does; `done` looks whether it was.
     async fn interrupted_storage<Q, A>(
         &mut self,
-        point: Point,
+        point: After,
         operation: Operation,
         method: Method,
         request: Q,
@@ -112,11 +112,11 @@ impl Bed {
         A: Message + Default + PartialEq + std::fmt::Debug + 'static,
     {
         match point {
-            Point::AfterIntent => self.faults.next(operation, Fault::Hang),
-            Point::AfterOperation => self.faults.next(operation, Fault::DoneButHang),
-            Point::AfterDone => {}
+            After::Intent => self.faults.next(operation, Fault::Hang),
+            After::Operation => self.faults.next(operation, Fault::DoneButHang),
+            After::Done => {}
         }
-        let reached = |bed: &Bed| bed.faults.done() && (point != Point::AfterOperation || done(bed));
+        let reached = |bed: &Bed| bed.faults.done() && (point != After::Operation || done(bed));
         let answer = self.interrupted(point, method, request, reached).await;
         assert!(done(self), "{point:?}: {} was not done", method.name);
         answer
@@ -231,19 +231,19 @@ async fn a_persisted_file_is_whole_wherever_its_leader_is_killed() {
         let before = worker.uploads.load(Ordering::SeqCst);
         match point {
             // An upload that is announced but never begun by its leader: the worker refuses that leader's attempts.
-            Point::AfterIntent => worker.failures.store(usize::MAX, Ordering::SeqCst),
-            Point::AfterOperation => worker.silent.store(true, Ordering::SeqCst),
-            Point::AfterDone => {}
+            After::Intent => worker.failures.store(usize::MAX, Ordering::SeqCst),
+            After::Operation => worker.silent.store(true, Ordering::SeqCst),
+            After::Done => {}
         }
         let reached = {
             let (worker, name) = (worker.clone(), name.clone());
             move |bed: &Bed| {
                 let tried = worker.uploads.load(Ordering::SeqCst) > before;
                 let stored = bed.stored(&name);
-                if tried && point == Point::AfterIntent {
+                if tried && point == After::Intent {
                     assert!(!stored);
                 }
-                tried && (point == Point::AfterIntent || stored)
+                tried && (point == After::Intent || stored)
             }
         };
         let op = bed.cluster.op(&bed.client).await;

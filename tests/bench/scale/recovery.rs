@@ -21,8 +21,10 @@ pub(crate) async fn run(dev: &Dev, clients: &[Client], files: &Files) -> anyhow:
     let mut masters = Master::all(&dev.dir)?;
     pause(dev, clients, &masters).await?;
     let leader = clients.first().context("no clients")?.leader().await?;
-    let target = masters.iter().find(|master| master.rpc == leader).and_then(Master::applied);
-    let target = target.context("the leader says nothing of its log")?;
+    let leading =
+        masters.iter().find(|master| master.rpc == leader).context("the leader is not in dev.json")?;
+    let target = leading.applied().context("the leader says nothing of its log")?;
+    let image = leading.metric("goosefs_raft_snapshot_bytes").unwrap_or_default();
     let follower = masters.iter_mut().find(|master| master.rpc != leader).context("no follower")?;
     let binary = dev.binary();
 
@@ -44,7 +46,7 @@ pub(crate) async fn run(dev: &Dev, clients: &[Client], files: &Files) -> anyhow:
     println!(
         "  a wiped follower is whole again after {:.2} s, by an image of {:.0} MB",
         begun.elapsed().as_secs_f64(),
-        follower.metric("goosefs_raft_snapshot_bytes").unwrap_or_default() / 1e6
+        image / 1e6
     );
     Ok(())
 }
