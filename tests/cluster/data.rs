@@ -74,6 +74,24 @@ async fn a_cold_read_beside_the_worker_takes_its_bytes_from_the_file_that_is_bei
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_read_that_the_cache_can_take_in_part_only_does_not_wait_for_the_rest() {
+    let options = Options { workers: 1, quota: 2 << 20, ..Options::default() };
+    let cluster = InProcess::start(options).await.unwrap();
+    let bytes = pattern(8, 12 << 20);
+    std::fs::write(cluster.ufs().join("f"), &bytes).unwrap();
+    let metrics = Metrics::new();
+    let client = cluster.client_counting(&metrics, |_| {});
+    let attr = client.paths().stat(&path("/f")).await.unwrap();
+    let reader = client.reader(&attr).unwrap();
+    // What was named first is kept in place while the rest is read, so there is no room for that.
+    let read = tokio::time::timeout(std::time::Duration::from_secs(15), reader.read_at(5 << 20, 4 << 20));
+    assert!(read.await.expect("it ends soon").unwrap() == bytes[5 << 20..9 << 20]);
+    assert!((1..4 << 20).contains(&read_from_files(&metrics)), "some came from the file and some did not");
+    client.shutdown(goosefs_harness::LONG).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_beside_a_worker_whose_cache_is_far_too_small_get_right_bytes() {
     let seed: u64 = rand::random();
     println!("seed {seed}");

@@ -61,7 +61,7 @@ pub(crate) async fn read(
     let mut stream = channel.open(method::READ_CONTENT, request).await?;
     let wanted = usize::try_from(request.length).unwrap_or(usize::MAX);
     let mut bytes = Vec::with_capacity(wanted);
-    let mut from_file = 0;
+    let (mut from_file, mut ends_early) = (0, false);
     while let Some(incoming) = tokio::time::timeout(patience, stream.next()).await.map_err(late)?? {
         match incoming {
             Incoming::Payload(payload) => {
@@ -80,10 +80,12 @@ pub(crate) async fn read(
                     bytes = take(file, named.offset, length, bytes).await?;
                     from_file += named.length;
                 }
-                if length == 0 || bytes.len() == wanted {
-                    stream.finish_sending().await?;
-                }
+                ends_early = length == 0;
             }
+        }
+        // The worker keeps in place what it named until it hears that; it waits for nothing when it named nothing.
+        if from_file > 0 && (ends_early || bytes.len() == wanted) {
+            stream.finish_sending().await?;
         }
     }
     metrics.read_local.inc_by(from_file);
