@@ -10,6 +10,7 @@
 //! | `master_processes.rs` | [`MasterProcesses`]: masters alone, each started with a list and flags of its own |
 //! | `command.rs` | [`Binary`]: commands of the binary, and what they said |
 //! | `logs.rs` | the scan of nodes' logs for lines that nobody expected |
+//! | `ports.rs` | ports that are free |
 //! | `wait.rs` | [`wait_until`]: waiting for a condition, never for a time |
 //! | `bytes.rs` | bytes that differ at every offset |
 
@@ -20,6 +21,7 @@ mod in_process;
 mod logs;
 mod master_processes;
 mod masters;
+mod ports;
 mod processes;
 mod wait;
 mod wires;

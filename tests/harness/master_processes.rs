@@ -1,5 +1,6 @@
 //! Masters alone, each a real process: started with a list and flags of its own, killed, paused, wiped.
 
+use crate::ports;
 use crate::{Binary, LONG, Said};
 use anyhow::{Context, bail, ensure};
 use goosefs_client::{Client, Config};
@@ -7,7 +8,6 @@ use goosefs_core::metrics::Metrics;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File, OpenOptions};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ impl MasterProcesses {
     pub fn new(binary: impl Into<PathBuf>, count: u16) -> anyhow::Result<MasterProcesses> {
         let folder = tempfile::Builder::new().prefix("goosefs-masters-").tempdir()?;
         fs::create_dir(folder.path().join("ufs"))?;
-        let base = free_ports(count * STEP)?;
+        let base = ports::in_a_row(count * STEP, &["127.0.0.1"])?;
         let master = |id| Master { raft_host: "127.0.0.1".to_owned(), port: base + STEP * id, child: None };
         Ok(MasterProcesses {
             binary: binary.into(),
@@ -95,7 +95,7 @@ impl MasterProcesses {
     /// # Errors
     /// When there are no free ports.
     pub fn move_master(&mut self, id: usize) -> anyhow::Result<()> {
-        self.masters[id].port = free_ports(STEP)?;
+        self.masters[id].port = ports::in_a_row(STEP, &["127.0.0.1"])?;
         Ok(())
     }
 
@@ -343,16 +343,4 @@ impl Drop for MasterProcesses {
             }
         }
     }
-}
-
-/// The first of `count` ports in a row that nobody uses now.
-fn free_ports(count: u16) -> anyhow::Result<u16> {
-    for _ in 0..200 {
-        let base: u16 = rand::random_range(30_000..60_000);
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if (base..base + count).all(free) {
-            return Ok(base);
-        }
-    }
-    bail!("no {count} ports in a row are free")
 }

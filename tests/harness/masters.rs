@@ -3,6 +3,7 @@
 //! Where network namespaces can be made (root), each master has one of its own and may be cut off; elsewhere they listen
 //! on loopback and [`Masters::cut`] is refused. All processes end when this is dropped, and when the test is killed.
 
+use crate::ports;
 use crate::wires::{Cut, Wires};
 use crate::{LONG, wait_until};
 use anyhow::{Context, bail, ensure};
@@ -12,7 +13,6 @@ use goosefs_core::proto::internal::{Caller, DigestResponse};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -69,7 +69,9 @@ impl Masters {
                 (0..MASTERS).map(|id| format!("{}:{}", wires.peer_host(id), PORT + 2)).collect(),
             ),
             None => {
-                let bases = (0..MASTERS).map(|_| free_ports()).collect::<anyhow::Result<Vec<u16>>>()?;
+                let bases = (0..MASTERS)
+                    .map(|_| ports::in_a_row(3, &["127.0.0.1"]))
+                    .collect::<anyhow::Result<Vec<u16>>>()?;
                 let at = |more: u16| bases.iter().map(|port| format!("127.0.0.1:{}", port + more)).collect();
                 (at(0), at(2))
             }
@@ -363,15 +365,4 @@ impl Drop for Masters {
             eprintln!("logs are kept in {}", self.keep().display());
         }
     }
-}
-
-/// The first of three ports in a row that nobody uses now.
-fn free_ports() -> anyhow::Result<u16> {
-    for _ in 0..200 {
-        let base: u16 = rand::random_range(10_000..30_000);
-        if (base..base + 3).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return Ok(base);
-        }
-    }
-    bail!("no three ports in a row are free")
 }

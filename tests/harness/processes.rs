@@ -1,6 +1,7 @@
 //! A whole cluster of real processes, as `goosefs dev` starts them; they can be killed like any other.
 
 use crate::LONG;
+use crate::ports;
 use anyhow::{Context, bail, ensure};
 use goosefs_client::{Client, Config};
 use goosefs_core::metrics::Metrics;
@@ -8,7 +9,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ impl Processes {
     pub fn start(binary: &Path, more: &[&str]) -> anyhow::Result<Processes> {
         let dir = TempDir::new()?;
         let folder = dir.path().join("dev").display().to_string();
-        let port = free_ports()?.to_string();
+        let port = ports::in_a_row(PORTS, &["127.0.0.1", "127.0.0.2", "127.0.0.3"])?.to_string();
         let flags = ["dev", "--dir", &folder, "--port-base", &port, "--no-fuse"];
         let args = flags.iter().chain(more).map(|flag| (*flag).to_owned()).collect();
         let mut cluster = Processes {
@@ -260,17 +260,4 @@ fn runs(pid: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     // The state follows the name, which is in parentheses and may hold any character.
     !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X'])
-}
-
-/// The first of enough ports in a row that nobody uses now.
-fn free_ports() -> anyhow::Result<u16> {
-    for _ in 0..200 {
-        let base: u16 = rand::random_range(10_000..30_000);
-        let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
-        let free = |port| hosts.iter().all(|host| TcpListener::bind((*host, port)).is_ok());
-        if (base..base + PORTS).all(free) {
-            return Ok(base);
-        }
-    }
-    bail!("no {PORTS} ports in a row are free")
 }

@@ -87,16 +87,7 @@ impl Fs {
             return self.completed(writing, state, ended.await);
         }
         let (sink, length) = state.take_sink()?;
-        let mut sink = match sink {
-            Some(sink) => sink,
-            None => {
-                let caller = self.caller(who).await;
-                match self.backend.sink(caller, &state.attr).await {
-                    Ok(sink) => sink,
-                    Err(error) => return Err(state.fail(error)),
-                }
-            }
-        };
+        let mut sink = self.opened_sink(sink, state, who).await?;
         let outcome = sink.complete().await;
         if let Err(error) = &outcome {
             if for_good(error.code) {

@@ -263,6 +263,20 @@ impl Fs {
         self.bounded_data("write", detached(&self.tasks, "append", work)).await
     }
 
+    /// The sink that [`State::take_sink`] gave, opened if there is none yet.
+    pub(super) async fn opened_sink(
+        &self,
+        taken: Option<Box<dyn Sink>>,
+        state: &mut State,
+        who: Who,
+    ) -> Result<Box<dyn Sink>> {
+        if let Some(sink) = taken {
+            return Ok(sink);
+        }
+        let caller = self.caller(who).await;
+        self.backend.sink(caller, &state.attr).await.map_err(|error| state.fail(error))
+    }
+
     async fn append(&self, writing: &Writing, who: Who, offset: u64, data: Bytes) -> Result<u32> {
         let taken = u32::try_from(data.len()).unwrap_or(u32::MAX);
         let mut state = writing.state.lock().await;
@@ -291,16 +305,7 @@ impl Fs {
         }
         writing.flushed.store(false, Ordering::Release);
         let (sink, length) = state.take_sink()?;
-        let mut sink = match sink {
-            Some(sink) => sink,
-            None => {
-                let caller = self.caller(who).await;
-                match self.backend.sink(caller, &state.attr).await {
-                    Ok(sink) => sink,
-                    Err(error) => return Err(state.fail(error)),
-                }
-            }
-        };
+        let mut sink = self.opened_sink(sink, &mut state, who).await?;
         let written = {
             let mut write = std::pin::pin!(sink.write(data));
             match tokio::time::timeout(SLOW, write.as_mut()).await {
