@@ -1,10 +1,11 @@
 //! Compiles `proto/` with protox, so that no system protoc is needed.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Asked of cargo at run time: a kept target folder may hold a build script that another clone compiled.
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     let mut files = Vec::new();
     for folder in ["goosefs", "internal"] {
         for entry in std::fs::read_dir(root.join(folder))? {
