@@ -119,7 +119,7 @@ fn report(fs: &Fs, name: &str, error: &Error) -> Errno {
 }
 
 fn who(request: &Request) -> Who {
-    Who { uid: request.uid(), gid: request.gid() }
+    Who { uid: request.uid(), gid: request.gid(), pid: request.pid() }
 }
 
 /// Names are text of at most 255 bytes in this file system (the kernel lets longer ones come here); others cannot be

@@ -3,7 +3,7 @@
 //! [`crate::ops`] calls it, one call per request, on any thread; every call may be dropped half-way (an interrupt, a
 //! deadline). Locks here are held for table look-ups only, never across an await; the one exception is a file's writer,
 //! whose calls must not overlap. Rooms: [`node`] ids, [`open`] files, [`read`] them, [`mod@write`] and [`complete`] them, [`dir`]ectories,
-//! [`change`] the namespace, [`nameless`] what lost its name while open, [`feed`] what others changed, [`recent`] memory with a bound.
+//! [`change`] the namespace, [`nameless`] what lost its name while open, [`race`]s for a name, [`feed`] what others changed, [`recent`] memory with a bound.
 
 pub mod change;
 pub mod complete;
@@ -12,6 +12,7 @@ pub mod feed;
 pub mod nameless;
 pub mod node;
 pub mod open;
+pub(crate) mod race;
 pub mod read;
 pub mod recent;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
 use open::Handle;
 use parking_lot::{Mutex, RwLock};
+use race::Races;
 use recent::Recent;
 use std::collections::HashMap;
 use std::fmt;
@@ -49,6 +51,9 @@ const REMEMBERED: usize = 8192;
 /// How long a file that was replaced or removed can be opened by whoever found its name before.
 const DEPARTED: Duration = Duration::from_secs(2);
 
+/// A name that is replaced faster than the file behind it can be held is looked up so many times.
+const HOLDS: usize = 64;
+
 /// Who makes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Who {
@@ -56,6 +61,8 @@ pub struct Who {
     pub uid: u32,
     /// Number of the group.
     pub gid: u32,
+    /// Number of the thread; 0 when it has none that is known here.
+    pub pid: u32,
 }
 
 /// Which files are open how, and which closed ones are kept.
@@ -85,6 +92,7 @@ pub struct Fs {
     known: Mutex<Recent<(Attr, Duration)>>,
     /// Complete files that were known until a moment ago, and since when they are not: the kernel may be about to open one.
     departed: Mutex<Recent<(Attr, Duration)>>,
+    pub(crate) races: Arc<Races>,
     /// Which version of a content the page cache was filled from: generation, length, mtime.
     pub(crate) cached_as: Mutex<Recent<(u64, u64, u64)>>,
     capacity: RwLock<StatFsResponse>,
@@ -126,6 +134,7 @@ impl Fs {
             writing: Mutex::default(),
             known: Mutex::new(Recent::new(REMEMBERED)),
             departed: Mutex::new(Recent::new(REMEMBERED)),
+            races: Arc::default(),
             cached_as: Mutex::new(Recent::new(REMEMBERED)),
             capacity: RwLock::default(),
             root: RwLock::default(),
@@ -248,9 +257,15 @@ impl Fs {
     pub async fn lookup(&self, who: Who, parent: u64, name: &str) -> Result<Stat> {
         let directory = node::directory(parent)?;
         let caller = self.caller(who).await;
-        let attr = self.bounded("lookup", self.backend.lookup(caller, directory, name)).await?;
-        self.remember(&attr);
-        Ok(self.stat(&attr).await)
+        for _ in 0..HOLDS {
+            let lookup = self.backend.lookup(caller.clone(), directory, name);
+            let attr = self.bounded("lookup", lookup).await?;
+            self.remember(&attr);
+            if !self.races.has_lost(who.pid, self.clock.monotonic()) || self.hold(&attr).await {
+                return Ok(self.stat(&attr).await);
+            }
+        }
+        Err(Error::new(Code::Stale, format!("{name} is replaced again and again")))
     }
 
     /// Attributes of a node. A file that was removed or replaced while it is open here still has its last ones, without

@@ -6,7 +6,7 @@
 //! lives on as a [`Nameless`] file of this process, where any write is possible.
 
 use super::write::{Phase, State, Writing, detached};
-use super::{Fs, Who, node};
+use super::{Fs, Who, is_gone, node};
 use crate::attr::{Kind, kind};
 use crate::backend::{LocalFile, Source};
 use crate::handle::Lease;
@@ -24,6 +24,9 @@ use std::time::Duration;
 
 /// Larger files are not copied: their name goes, and parts of them that are not cached with it.
 const LARGEST_COPY: u64 = 256 << 20;
+
+/// Larger files are not copied for an open that may come.
+const LARGEST_HELD: u64 = 16 << 20;
 
 /// A copy that takes longer is given up.
 const COPYING: Duration = Duration::from_secs(20);
@@ -130,9 +133,16 @@ impl Fs {
         name: &str,
         call: impl Future<Output = Result<()>> + Send + 'static,
     ) -> Result<()> {
-        let Some(attr) = self.open_under(who, directory, name).await else { return call.await };
-        let fs = self.clone();
+        let (fs, taking) = (self.clone(), self.races.take());
+        let Some(attr) = self.open_under(who, directory, name).await else {
+            // Others may open it until the call ends, and learn by `taking` that it does.
+            let outcome = call.await;
+            drop(taking);
+            return outcome;
+        };
+        taking.is_of(node::of(&attr));
         let work = async move {
+            let _taking = taking;
             let content = ContentId(attr.content);
             if let Some(writing) = fs.writing_of(content) {
                 writing.wait_while_closing().await;
@@ -142,8 +152,6 @@ impl Fs {
                 Some(writing) => fs.taking_name_of_written(&writing, call).await?,
                 None => call.await?,
             }
-            // Those who opened it meanwhile.
-            fs.keep_for_readers(&attr).await;
             fs.forget_attr(attr.content);
             Ok(())
         };
@@ -183,6 +191,23 @@ impl Fs {
                 tracing::info!(content = attr.content, %error, "an open file loses its name and what is not cached of it");
             }
         }
+    }
+
+    /// Takes hold of a file's bytes for the open that follows; false when they are gone already.
+    pub(super) async fn hold(&self, attr: &Attr) -> bool {
+        if kind(attr) != Kind::File || !attr.completed || attr.length == 0 {
+            return true;
+        }
+        let bytes: Arc<dyn Source> = match self.local_file(attr).await {
+            Some(local) => descriptor(local),
+            None if attr.length > LARGEST_HELD => return true,
+            None => match self.copy(attr, attr.length).await {
+                Ok(copy) => copy,
+                Err(error) => return !is_gone(error.code),
+            },
+        };
+        self.races.hold(attr.clone(), bytes, self.clock.monotonic());
+        true
     }
 
     fn is_written(&self, attr: &Attr) -> bool {

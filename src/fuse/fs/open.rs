@@ -23,6 +23,9 @@ use std::time::Duration;
 /// How long the worker on this machine has to hand a file out; it answers from memory.
 const LOCAL_WORKER: Duration = Duration::from_secs(5);
 
+/// So long an open waits for calls that may take the file's name; longer ones wait for a storage or for masters.
+const TAKING: Duration = Duration::from_secs(2);
+
 /// An open file.
 pub struct Handle {
     node: u64,
@@ -103,21 +106,40 @@ impl Fs {
         }
         let (want, kept) = self.want(&attr, content).await;
         let sure = kept.is_some() || attr.length == 0 || !matches!(want, Want::Cached { .. });
-        // Its bytes come from elsewhere, so it must still be there now. While no master answers, nothing is replaced.
-        if !sure
-            && let Ok(Err(error)) = tokio::time::timeout(PATIENCE, self.ask(node)).await
-            && is_gone(error.code)
-        {
+        let opened = self.opened_with(who, attr, want, kept);
+        if !sure && !self.is_still_there(node).await {
+            self.release(opened.handle).await?;
             return self.open_departed(who, node).await;
         }
-        Ok(self.opened_with(who, attr, want, kept))
+        Ok(opened)
+    }
+
+    /// Whether the file, whose bytes come from elsewhere, still has its name now that whoever takes it sees this open. While
+    /// no master answers, nothing is replaced.
+    async fn is_still_there(&self, node: u64) -> bool {
+        let settled = tokio::time::timeout(TAKING, self.races.settled(node)).await;
+        if settled.is_err() {
+            tracing::debug!(node, "a call that may take its name does not end");
+        }
+        let asked = tokio::time::timeout(PATIENCE, self.ask(node)).await;
+        !matches!(asked, Ok(Err(error)) if is_gone(error.code))
     }
 
     /// Opens a file that lost its name after the kernel looked it up, if all its bytes can be kept yet. Else the kernel looks
     /// the path up again.
     async fn open_departed(&self, who: Who, node: u64) -> Result<Opened> {
-        let attr = self.departed(node).ok_or_else(|| stale(node))?;
-        let kept = self.keep(&attr).await.map_err(|_| stale(node))?;
+        let now = self.clock.monotonic();
+        let found = match self.races.held(node, now) {
+            Some(held) => Some(held),
+            None => match self.departed(node) {
+                Some(attr) => self.keep(&attr).await.ok().map(|kept| (attr, kept)),
+                None => None,
+            },
+        };
+        let Some((attr, kept)) = found else {
+            self.races.lost(who.pid, now);
+            return Err(stale(node));
+        };
         Ok(self.opened_with(who, attr, Want::Direct, Some(kept)))
     }
 
@@ -280,6 +302,7 @@ impl Fs {
 
     /// Gives up what was kept for too long.
     pub fn expire_kept(&self) {
+        self.races.expire(self.clock.monotonic());
         let gone = {
             let mut opens = self.opens.lock();
             let gone = opens.kept.expire(self.clock.monotonic());

@@ -10,7 +10,7 @@ use goosefs_core::clock::SystemClock;
 use goosefs_core::metrics::Metrics;
 use goosefs_core::task::Tasks;
 
-const ME: Who = Who { uid: 0, gid: 0 };
+const ME: Who = Who { uid: 0, gid: 0, pid: 1 };
 
 struct Bench {
     cluster: TestCluster,
@@ -123,6 +123,53 @@ async fn an_open_that_comes_just_after_a_replacement_gets_the_bytes_it_looked_up
     fs.forget_attr(newer.node);
     let gone = fs.open(ME, newer.node, libc::O_RDONLY).await.expect_err("nobody has its bytes");
     assert_eq!(gone.code, Code::Stale, "the kernel looks the path up again");
+}
+
+#[tokio::test]
+async fn whoever_lost_a_race_for_a_name_wins_the_next_one() {
+    let bench = bench();
+    let Bench { cluster, fs, .. } = &bench;
+    let other = Who { pid: 2, ..ME };
+    let replace = |bytes: &[u8]| {
+        cluster.evict("f").expect("the worker drops it");
+        cluster.put("f", bytes).expect("a replacement");
+    };
+    cluster.put("f", b"old").expect("a file");
+    let old = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    replace(b"newer");
+    fs.forget_attr(old.node);
+    let lost = fs.open(ME, old.node, libc::O_RDONLY).await.expect_err("gone");
+    assert_eq!(lost.code, Code::Stale, "the kernel tries once more");
+
+    let calls = cluster.local_calls();
+    fs.lookup(other, node::ROOT, "f").await.expect("lookup");
+    assert_eq!(cluster.local_calls(), calls, "who lost no race holds nothing");
+    let newer = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    replace(b"newest");
+    fs.forget_attr(newer.node);
+    let opened = fs.open(ME, newer.node, libc::O_RDONLY).await.expect("held since the look-up");
+    assert_eq!(fs.read(opened.handle, 0, 100).await.expect("read"), "newer");
+    fs.release(opened.handle).await.expect("release");
+}
+
+#[tokio::test]
+async fn an_open_beside_a_removal_has_its_bytes_or_says_so_at_once() {
+    let bench = bench();
+    let Bench { cluster, fs, .. } = &bench;
+    cluster.cache(false);
+    cluster.put("f", b"bytes").expect("a file");
+    let stat = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    // The removal began when nothing was open, and ends after the open is made.
+    let taking = fs.races.take();
+    let mut open = std::pin::pin!(fs.open(ME, stat.node, libc::O_RDONLY));
+    assert!(futures_poll(open.as_mut()).is_pending(), "it waits for the removal");
+    let caller = Caller::default();
+    fs.backend.remove(caller, goosefs_core::id::InodeId::ROOT, "f", false).await.expect("unlink");
+    drop(taking);
+    match open.await {
+        Ok(opened) => assert_eq!(fs.read(opened.handle, 0, 100).await.expect("read"), "bytes"),
+        Err(error) => assert_eq!(error.code, Code::Stale),
+    }
 }
 
 #[tokio::test]
