@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 GOOSEFS := $(TARGET_DIR)/release/goosefs
 ARGS ?=
 
-.PHONY: help build demo dev test verify fix bench failover chaos matrix
+.PHONY: help build demo dev test verify fix bench failover chaos matrix sim
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -47,6 +47,9 @@ failover: build ## Lose leaders under load, 100 times and 20 by SIGTERM; prints 
 chaos: ## Ten minutes of chaos with recorded histories (a minute of it is in make test); CHAOS_SEED=n draws the same
 	cargo build --locked --bin goosefs
 	CHAOS_SECONDS=600 cargo test --locked --test chaos -- --nocapture
+
+sim: ## Ten minutes of simulated masters, network and disks (half a minute of it is in make test); SIM_SEED=n draws one again
+	SIM_SECONDS=600 cargo test --locked -p goosefs-sim -- --nocapture
 
 matrix: ## Masters crash in any order and come back in any order, one of them wiped: all 186 cases
 	cargo build --locked --bin goosefs

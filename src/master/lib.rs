@@ -3,7 +3,7 @@
 //! | room | owns |
 //! |---|---|
 //! | [`namespace`] | the replicated state, a plain struct that entries are applied to |
-//! | `journal` | the way into the log and back out: proposals, reads under the leader's lease, news |
+//! | [`journal`] | the way into the log and back out: proposals, reads under the leader's lease, news |
 //! | `authority` | who may do what |
 //! | `find` | paths and names, loading what the namespace does not know yet |
 //! | `mounts` | connectors to under-storages, metadata loaded from them |
@@ -28,7 +28,7 @@ mod authority;
 mod config;
 mod effects;
 mod find;
-mod journal;
+pub mod journal;
 mod master;
 mod metrics;
 mod mounts;
@@ -40,6 +40,7 @@ mod workers;
 mod writing;
 
 pub use config::Config;
+pub use metrics::MasterMetrics;
 pub use start::{Addresses, Deps, Listeners, Running, start};
 
 #[cfg(test)]

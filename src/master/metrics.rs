@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Counters of one master, registered in its [`Metrics`].
 #[derive(Debug)]
-pub(crate) struct MasterMetrics {
+pub struct MasterMetrics {
     rpcs: Family<[(&'static str, &'static str); 2], Counter>,
     rpc_seconds: Histogram,
     proposals: Counter,
@@ -37,7 +37,8 @@ fn seconds() -> Histogram {
 }
 
 impl MasterMetrics {
-    pub(crate) fn new(metrics: &Metrics) -> MasterMetrics {
+    /// Registers them in `metrics`.
+    pub fn new(metrics: &Metrics) -> MasterMetrics {
         let counter = |name: &str, help: &str| metrics.register(name, help, Counter::default());
         let gauge = |name: &str, help: &str| metrics.register(name, help, Gauge::<f64, AtomicU64>::default());
         MasterMetrics {

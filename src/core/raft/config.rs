@@ -1,7 +1,9 @@
 //! What a Raft node is told when it starts.
 
+use super::ground::{Ground, System};
 use crate::id::ClusterId;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Configuration of one [`Node`](super::Node). Plain fields; [`RaftConfig::new`] fills in the timing that was measured.
@@ -39,6 +41,8 @@ pub struct RaftConfig {
     pub force_new_cluster: bool,
     /// Founds the cluster with the state of a backup, in a new epoch.
     pub restore: Option<Restore>,
+    /// Threads and the way to the peers: those of this machine, unless a simulation brings others.
+    pub ground: Arc<dyn Ground>,
 }
 
 /// A backup to found a cluster with.
@@ -71,6 +75,7 @@ impl RaftConfig {
             reserve_bytes: 32 << 20,
             force_new_cluster: false,
             restore: None,
+            ground: Arc::new(System),
         }
     }
 }

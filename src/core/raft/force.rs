@@ -4,6 +4,7 @@
 //! a new life of this slot whose only voter is its new node id. The identity file is replaced last, so a crash leaves
 //! either the old life or the new one.
 
+use super::ground::blocking;
 use super::identity::{Directory, Identity};
 use super::log::LogStore;
 use super::metrics::Counters;
@@ -50,7 +51,8 @@ pub(super) async fn new_cluster(
         tracing::warn!(damage, "a new cluster is started from a damaged log, as was asked for");
     }
     let space = Arc::new(Space::open(&config.dir, config.reserve_bytes, counters.clone()));
-    let mut state = StateMachine::start(machine, snapshots.clone(), space, counters.clone())?;
+    let mut state =
+        StateMachine::start(machine, snapshots.clone(), space, counters.clone(), config.ground.clone())?;
     let rebuilt = replay(&mut state, &opened.log, snapshots.current()).await;
     opened.log.close().await;
     let last = rebuilt.map_err(|e| Error::io("rebuild the state from the log", e))?;
@@ -72,7 +74,9 @@ pub(super) async fn new_cluster(
 async fn check_needed(config: &RaftConfig, old: Identity) -> Result<()> {
     let request = || wire::IdentifyRequest { slot: old.slot, node: old.node.0, ..Default::default() };
     let others = (0..).zip(&config.peers).filter(|(slot, _)| *slot != config.slot).map(|(_, peer)| peer);
-    let asked = others.map(async |peer| (peer, identify_at(peer, request(), config.election_max * 2).await));
+    let (ground, patience) = (&config.ground, config.election_max * 2);
+    let asked =
+        others.map(|peer| async move { (peer, identify_at(ground, peer, request(), patience).await) });
     let whole: Vec<&str> = futures::future::join_all(asked)
         .await
         .into_iter()
@@ -140,7 +144,7 @@ pub(super) async fn write_life(
     let life = Life::of(config, new);
     let mut log = life.log(config, counters.clone())?.log;
     let snapshots = life.snapshots()?;
-    tokio::task::spawn_blocking(move || snapshots.write(&meta, frozen.as_ref()).map(drop))
+    blocking(&config.ground, move || snapshots.write(&meta, frozen.as_ref()).map(drop))
         .await
         .map_err(|e| Error::new(Code::Internal, "writing the snapshot panicked").caused_by(e))??;
     let written = async {

@@ -1,6 +1,7 @@
 //! Who we are and who the others are, for everything in a node that talks to peers.
 
 use super::addresses::{Addresses, Place};
+use super::ground::blocking;
 use super::identity::{Directory, Identity};
 use super::{ClusterMark, Leader, RaftConfig};
 use crate::error::{Code, Error, Result};
@@ -135,7 +136,7 @@ impl Me {
         self.moved.send_modify(|count| *count += 1);
         let _one_at_a_time = self.keeping.lock().await;
         let me = self.clone();
-        let kept = tokio::task::spawn_blocking(move || {
+        let kept = blocking(&self.config.ground, move || {
             let addresses = me.addresses();
             addresses.save(&me.config.dir.join(ADDRESSES))
         });
@@ -239,7 +240,7 @@ impl Me {
             Some(ours) if ours != theirs => Err(wrong_cluster(ours, theirs)),
             _ => {
                 let me = self.clone();
-                tokio::task::spawn_blocking(move || me.settle(theirs, true)).await.map_err(|e| {
+                blocking(&self.config.ground, move || me.settle(theirs, true)).await.map_err(|e| {
                     Error::new(Code::Internal, "settling in the cluster panicked").caused_by(e)
                 })?
             }

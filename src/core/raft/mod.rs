@@ -11,6 +11,7 @@ mod addresses;
 mod backup;
 mod config;
 mod force;
+mod ground;
 mod identity;
 mod join;
 mod log;
@@ -33,6 +34,7 @@ mod tests;
 mod types;
 
 pub use config::{RaftConfig, Restore};
+pub use ground::{Ground, Line, System, Worker};
 pub use machine::{Frozen, Machine};
 pub use node::Node;
 pub use status::{Backup, ClusterMark, Leader, Quorum, Role, Server, Status, Voter};

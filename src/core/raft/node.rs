@@ -2,6 +2,7 @@
 
 use super::acquaint::Acquaint;
 use super::backup;
+use super::ground::{Line, blocking};
 use super::join::Join;
 use super::log::LogStore;
 use super::me::Me;
@@ -27,13 +28,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
 type Raft = openraft::Raft<Types, StateMachine>;
 
-/// Threads for the Raft core and its network, used by nothing else.
-const THREADS: usize = 2;
 /// Between two looks at the disk.
 const LOOK: Duration = Duration::from_millis(500);
 /// A leader with a full disk that nobody relieved tries again after this.
@@ -66,7 +65,7 @@ struct Inner {
     tasks: Tasks,
     // Taken at shutdown; dropping a runtime inside another one is not allowed, so it is ended in the background.
     runtime: Mutex<Option<Runtime>>,
-    handle: tokio::runtime::Handle,
+    handle: Handle,
 }
 
 impl Drop for Inner {
@@ -89,35 +88,29 @@ impl Node {
         tasks: &Tasks,
         metrics: &Metrics,
     ) -> Result<Node> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("raft")
-            .enable_all()
-            .build()
-            .map_err(|e| Error::io("start the threads of Raft", e))?;
-        let handle = runtime.handle().clone();
+        let runtime = config.ground.runtime().map_err(|e| Error::io("start the threads of Raft", e))?;
+        let handle = runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
         let counters = Counters::new(metrics);
         let starting = handle.spawn(open(config, machine, counters.clone()));
-        let opened = match starting.await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => {
-                runtime.shutdown_background();
+        let started =
+            starting.await.map_err(|e| Error::new(Code::Internal, "starting Raft panicked").caused_by(e));
+        let opened = match started.flatten() {
+            Ok(opened) => opened,
+            Err(error) => {
+                if let Some(runtime) = runtime {
+                    runtime.shutdown_background();
+                }
                 return Err(error);
             }
-            Err(e) => {
-                runtime.shutdown_background();
-                return Err(Error::new(Code::Internal, "starting Raft panicked").caused_by(e));
-            }
         };
-        let node = Node::assemble(opened, counters, runtime);
+        let node = Node::assemble(opened, counters, runtime, handle);
         node.watch_over(tasks);
         node.watch_space();
         Ok(node)
     }
 
-    fn assemble(parts: Parts, counters: Counters, runtime: Runtime) -> Node {
+    fn assemble(parts: Parts, counters: Counters, runtime: Option<Runtime>, handle: Handle) -> Node {
         let Parts { me, raft, log, snapshots, network, space, recovered } = parts;
-        let handle = runtime.handle().clone();
         let own = Tasks::new(format!("raft-{}", me.config.slot));
         let metrics = raft.metrics();
         let lease = Arc::new(Lease::new(me.clone(), metrics.clone(), counters.clone()));
@@ -174,7 +167,7 @@ impl Node {
                 status,
                 in_touch,
                 tasks: own,
-                runtime: Mutex::new(Some(runtime)),
+                runtime: Mutex::new(runtime),
                 handle,
             }),
         }
@@ -195,6 +188,7 @@ impl Node {
     fn watch_space(&self) {
         let (inner, space, stop) =
             (Arc::downgrade(&self.inner), self.inner.space.clone(), self.inner.tasks.stop());
+        let ground = self.inner.me.config.ground.clone();
         let _on = self.inner.handle.enter();
         self.inner.tasks.spawn("space", async move {
             let mut tried = None;
@@ -204,7 +198,7 @@ impl Node {
                     () = tokio::time::sleep(LOOK) => {}
                 }
                 let looked = space.clone();
-                if tokio::task::spawn_blocking(move || looked.look()).await.is_err() {
+                if blocking(&ground, move || looked.look()).await.is_err() {
                     return;
                 }
                 let Some(inner) = inner.upgrade() else { return };
@@ -228,7 +222,7 @@ impl Node {
     pub fn serve(&self, listener: TcpListener, others: Option<tonic::service::Routes>) -> Result<()> {
         let context = "take over the listener of the Raft port";
         let listener = listener.into_std().map_err(|e| Error::io(context, e))?;
-        let others = others.map(|routes| (routes.prepare(), tokio::runtime::Handle::current()));
+        let others = others.map(|routes| (routes.prepare(), Handle::current()));
         let _on = self.inner.handle.enter();
         let listener = TcpListener::from_std(listener).map_err(|e| Error::io(context, e))?;
         let serving = network::serve(listener, self.inner.service.clone(), others, self.inner.tasks.stop());
@@ -238,6 +232,13 @@ impl Node {
             }
         });
         Ok(())
+    }
+
+    /// The way to this node without a network: answers on the caller's threads what peers ask, as [`Node::serve`] does on
+    /// the Raft port.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        network::line(self.inner.service.clone())
     }
 
     /// The cluster this directory belongs to; `None` before the first start is complete.
@@ -481,7 +482,8 @@ impl Node {
         let mark = self.mark().ok_or_else(|| stopped(&"it has no cluster"))?;
         let frozen = self.inner.raft.with_state_machine(|state| Box::pin(state.freezing())).await;
         let (meta, frozen) = frozen.map_err(|e| stopped(&e))?.map_err(|e| stopped(&e))?;
-        let writing = tokio::task::spawn_blocking(move || backup::write(&path, &meta, mark, frozen.as_ref()));
+        let ground = &self.inner.me.config.ground;
+        let writing = blocking(ground, move || backup::write(&path, &meta, mark, frozen.as_ref()));
         let written = writing.await;
         let backup =
             written.map_err(|e| Error::new(Code::Internal, "the backup panicked").caused_by(e))??;
@@ -536,7 +538,7 @@ impl Node {
 }
 
 /// Calls no election until what an earlier process of this master promised has run out.
-fn keep_quiet(me: &Arc<Me>, raft: &Raft, handle: &tokio::runtime::Handle, tasks: &Tasks) {
+fn keep_quiet(me: &Arc<Me>, raft: &Raft, handle: &Handle, tasks: &Tasks) {
     let quiet = me.quiet();
     if quiet.is_zero() {
         return;

@@ -6,6 +6,7 @@
 
 use super::addresses::Addresses;
 use super::force;
+use super::ground;
 use super::identity::{Directory, Identity};
 use super::log::{LogStore, Opened};
 use super::me::{ADDRESSES, Me, wrong_cluster};
@@ -61,6 +62,7 @@ impl Life {
             &self.folder.join("acknowledged"),
             config.cache_bytes,
             counters,
+            config.ground.clone(),
         )
     }
 
@@ -72,8 +74,11 @@ impl Life {
 }
 
 /// Runs blocking work of the start.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
+async fn blocking<T: Send + 'static>(
+    config: &RaftConfig,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    ground::blocking(&config.ground, work)
         .await
         .map_err(|e| Error::new(Code::Internal, "opening the data directory panicked").caused_by(e))?
 }
@@ -85,7 +90,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters: Counters) -> Result<Parts> {
     let settings = raft_config(&config)?;
     let (look, counted) = (config.clone(), counters.clone());
-    let (directory, space, mut identity) = blocking(move || {
+    let (directory, space, mut identity) = blocking(&config, move || {
         let directory = Directory::open(&look.dir)?;
         let space = Arc::new(Space::open(&look.dir, look.reserve_bytes, counted));
         let identity = first_identity(&look, &directory)?;
@@ -116,11 +121,12 @@ pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters
         tracing::warn!("this master has no log; it asks the others to take it in");
     }
     let (log, life) = (opened.log, Life::of(&config, identity));
-    let snapshots = blocking(move || life.snapshots()).await?;
+    let snapshots = blocking(&config, move || life.snapshots()).await?;
     let recovered = log.last_index();
-    let state = StateMachine::start(machine, snapshots.clone(), space.clone(), counters.clone())?;
+    let ground = config.ground.clone();
+    let state = StateMachine::start(machine, snapshots.clone(), space.clone(), counters.clone(), ground)?;
     let kept = config.dir.join(ADDRESSES);
-    let learned = blocking(move || Addresses::load(&kept)).await?;
+    let learned = blocking(&config, move || Addresses::load(&kept)).await?;
     let configured = Addresses::configured(&config.peers, &config.rpc_addresses);
     let me = Arc::new(Me::new(config, directory, identity, configured, !opened.empty));
     me.learn(&learned).await;
@@ -134,8 +140,8 @@ pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters
 }
 
 async fn open_log(config: &RaftConfig, identity: Identity, counters: &Counters) -> Result<Opened> {
-    let (config, counters) = (config.clone(), counters.clone());
-    blocking(move || Life::of(&config, identity).log(&config, counters)).await
+    let (of, counters) = (config.clone(), counters.clone());
+    blocking(config, move || Life::of(&of, identity).log(&of, counters)).await
 }
 
 /// Who we are; a new directory gets its identity here.

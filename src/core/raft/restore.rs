@@ -6,6 +6,7 @@
 
 use super::backup::{self, Opened};
 use super::force::{next_epoch, write_life};
+use super::ground::blocking;
 use super::identity::{Directory, Identity};
 use super::log::LogStore;
 use super::metrics::Counters;
@@ -56,7 +57,7 @@ pub(super) async fn found(
     }
     // First of all, so that a damaged file is told of at once.
     let file = restore.file.clone();
-    let opened = tokio::task::spawn_blocking(move || backup::open(&file))
+    let opened = blocking(&config.ground, move || backup::open(&file))
         .await
         .map_err(|e| Error::new(Code::Internal, "reading the backup panicked").caused_by(e))??;
     if let Some(peer) = others_are_new(config, old).await {
@@ -73,7 +74,8 @@ async fn others_are_new(config: &RaftConfig, own: Identity) -> Option<String> {
     let mut said = Vec::new();
     loop {
         let request = || wire::IdentifyRequest { slot: own.slot, node: own.node.0, ..Default::default() };
-        let asked = others.iter().map(|peer| identify_at(peer, request(), config.election_max * 2));
+        let asked =
+            others.iter().map(|peer| identify_at(&config.ground, peer, request(), config.election_max * 2));
         let answers = futures::future::join_all(asked).await;
         let mut silent = Vec::new();
         for (peer, answer) in others.iter().zip(answers) {
@@ -104,7 +106,7 @@ async fn take_over(
 ) -> Result<Identity> {
     let Opened { meta, mark, records, file } = opened;
     let (restored, path) = (machine.clone(), from.to_owned());
-    let frozen = tokio::task::spawn_blocking(move || {
+    let frozen = blocking(&config.ground, move || {
         file.image(|image| restored.restore(image))
             .map_err(|e| e.context(format!("backup {}", path.display())))?;
         Ok::<_, Error>(restored.freeze())

@@ -3,6 +3,7 @@
 //! The state lives in memory. It is what the newest snapshot says plus the committed entries after it, which openraft
 //! applies again at start.
 
+use super::ground::{Ground, Worker, blocking};
 use super::metrics::Counters;
 use super::snapshot::{SnapshotFile, Snapshots};
 use super::space::Space;
@@ -15,6 +16,7 @@ use openraft::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use parking_lot::Mutex;
 use std::io;
+use std::sync::mpsc::TryRecvError;
 use std::sync::{Arc, mpsc};
 use tokio::sync::oneshot;
 
@@ -45,6 +47,7 @@ pub(super) struct StateMachine {
     space: Arc<Space>,
     position: Arc<Mutex<Position>>,
     counters: Counters,
+    ground: Arc<dyn Ground>,
 }
 
 impl StateMachine {
@@ -57,13 +60,13 @@ impl StateMachine {
         snapshots: Arc<Snapshots>,
         space: Arc<Space>,
         counters: Counters,
+        ground: Arc<dyn Ground>,
     ) -> Result<StateMachine> {
         let (work, queue) = mpsc::channel();
-        std::thread::Builder::new()
-            .name("raft-apply".into())
-            .spawn(move || run(machine.as_ref(), &queue))
+        ground
+            .employ("raft-apply", Box::new(Applier { machine, queue }))
             .map_err(|e| Error::io("start the thread that applies commands", e))?;
-        Ok(StateMachine { work, snapshots, space, position: Arc::default(), counters })
+        Ok(StateMachine { work, snapshots, space, position: Arc::default(), counters, ground })
     }
 
     /// The image of the state now, what it covers and who votes.
@@ -102,8 +105,33 @@ impl StateMachine {
     }
 }
 
-fn run(machine: &dyn Machine, queue: &mpsc::Receiver<Work>) {
-    while let Ok(work) = queue.recv() {
+/// Calls the machine, one thing after the other.
+struct Applier {
+    machine: Arc<dyn Machine>,
+    queue: mpsc::Receiver<Work>,
+}
+
+impl Worker for Applier {
+    fn turn(&mut self, wait: bool) -> bool {
+        let first = if wait {
+            self.queue.recv().map_err(|_| TryRecvError::Disconnected)
+        } else {
+            self.queue.try_recv()
+        };
+        match first {
+            Ok(work) => {
+                self.work(work);
+                true
+            }
+            Err(TryRecvError::Empty) => true,
+            Err(TryRecvError::Disconnected) => false,
+        }
+    }
+}
+
+impl Applier {
+    fn work(&self, work: Work) {
+        let machine = self.machine.as_ref();
         // Nobody waits any more when a send fails: Raft was shut down.
         match work {
             Work::Apply(batch, done) => {
@@ -176,6 +204,7 @@ impl RaftStateMachine<Types> for StateMachine {
             frozen: Mutex::new(Some(self.freeze().await)),
             snapshots: self.snapshots.clone(),
             counters: self.counters.clone(),
+            ground: self.ground.clone(),
         }
     }
 
@@ -183,7 +212,7 @@ impl RaftStateMachine<Types> for StateMachine {
         let snapshots = self.snapshots.clone();
         let head = meta.clone();
         let received = snapshot.path == snapshots.incoming();
-        let file = tokio::task::spawn_blocking(move || snapshots.adopt(&head, snapshot))
+        let file = blocking(&self.ground, move || snapshots.adopt(&head, snapshot))
             .await
             .map_err(io::Error::other)?
             .map_err(io::Error::other)?;
@@ -209,6 +238,7 @@ pub(super) struct Builder {
     frozen: Mutex<Option<io::Result<Image>>>,
     snapshots: Arc<Snapshots>,
     counters: Counters,
+    ground: Arc<dyn Ground>,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
@@ -220,7 +250,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let (meta, frozen) =
             self.frozen.lock().take().ok_or_else(|| io::Error::other("a builder builds once"))??;
         let (snapshots, head) = (self.snapshots.clone(), meta.clone());
-        let written = tokio::task::spawn_blocking(move || snapshots.write(&head, frozen.as_ref()));
+        let written = blocking(&self.ground, move || snapshots.write(&head, frozen.as_ref()));
         let snapshot = written.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
         self.counters.snapshots_taken.inc();
         self.counters.snapshot_bytes.set(i64::try_from(snapshot.length).unwrap_or(i64::MAX));

@@ -11,7 +11,7 @@ mod recent;
 mod settled;
 mod state;
 
-pub(crate) use state::State;
+pub use state::State;
 
 use crate::metrics::MasterMetrics;
 use crate::namespace::Namespace;
@@ -33,7 +33,7 @@ const HELD_AGAIN: Duration = Duration::from_millis(500);
 
 /// Which operation a proposal is, so that a retry gets the first answer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) enum Op {
+pub enum Op {
     /// It may take effect again when it is retried.
     #[default]
     Unnumbered,
@@ -44,7 +44,7 @@ pub(crate) enum Op {
 }
 
 /// The replicated state and the way to change it.
-pub(crate) struct Journal {
+pub struct Journal {
     node: Node,
     state: Arc<State>,
     clock: Arc<dyn Clock>,
@@ -55,7 +55,8 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(
+    /// The way to `state`, which `node` replicates. Entries carry the time of `clock`.
+    pub fn new(
         node: Node,
         state: Arc<State>,
         clock: Arc<dyn Clock>,
@@ -66,12 +67,12 @@ impl Journal {
     }
 
     /// The Raft node below.
-    pub(crate) fn node(&self) -> &Node {
+    pub fn node(&self) -> &Node {
         &self.node
     }
 
     /// The state, whether it is current or not.
-    pub(crate) fn state(&self) -> &State {
+    pub fn state(&self) -> &State {
         &self.state
     }
 
@@ -81,7 +82,7 @@ impl Journal {
     }
 
     /// Whether this master leads and its state is current.
-    pub(crate) fn leads(&self) -> bool {
+    pub fn leads(&self) -> bool {
         let status = self.node.status();
         let status = status.borrow();
         status.role == Role::Leader && status.serving
@@ -93,7 +94,7 @@ impl Journal {
     /// # Errors
     /// `NotLeader`, also while this master cannot tell whether it still leads: nothing was done, the call may be made
     /// again, here or elsewhere.
-    pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, Namespace>> {
+    pub fn read(&self) -> Result<RwLockReadGuard<'_, Namespace>> {
         self.check_lease()?;
         let namespace = self.state.read();
         self.check_founded(&namespace)?;
@@ -117,7 +118,7 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Journal::read`].
-    pub(crate) fn check_lease(&self) -> Result<()> {
+    pub fn check_lease(&self) -> Result<()> {
         self.node.check_lease().map_err(|error| match error.code {
             Code::Unavailable => Error { code: Code::NotLeader, ..error },
             _ => error,
@@ -130,7 +131,7 @@ impl Journal {
     /// # Errors
     /// What `apply` answered; `NotLeader` when nothing was done; `Unavailable` or `DeadlineExceeded` when the outcome is
     /// not known.
-    pub(crate) async fn propose(&self, command: Command, caller: &Caller, op: Op) -> Result<Applied> {
+    pub async fn propose(&self, command: Command, caller: &Caller, op: Op) -> Result<Applied> {
         let deadline = tokio::time::Instant::now() + self.propose_timeout;
         let mut ended = self.state.ended();
         let applied = loop {

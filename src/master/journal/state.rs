@@ -25,7 +25,7 @@ const DROPS_KEPT: usize = 256 * 1024;
 const ENTRIES_PER_LOCK: usize = 32;
 
 /// The namespace and its followers. One per master; Raft is the only writer.
-pub(crate) struct State {
+pub struct State {
     namespace: RwLock<Namespace>,
     changes: Mutex<Recent<Change>>,
     dropped: Mutex<Recent<u64>>,
@@ -39,7 +39,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new() -> State {
+    /// An empty one.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> State {
         State {
             namespace: RwLock::new(Namespace::new()),
             changes: Mutex::new(Recent::new(CHANGES_KEPT)),
@@ -52,7 +54,7 @@ impl State {
     }
 
     /// The namespace, for reading. Hold it for a look only: applying waits meanwhile.
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Namespace> {
+    pub fn read(&self) -> RwLockReadGuard<'_, Namespace> {
         self.namespace.read()
     }
 

@@ -10,6 +10,7 @@ mod tests;
 mod window;
 mod writer;
 
+use super::ground::{Ground, blocking};
 use super::metrics::Counters;
 use super::types::{Entry, LogId, Types, Vote};
 use crate::error::{Error, Result};
@@ -65,6 +66,7 @@ pub(super) struct LogStore {
     jobs: mpsc::Sender<Job>,
     counters: Counters,
     closed: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
+    ground: Arc<dyn Ground>,
 }
 
 /// A log that was opened.
@@ -81,7 +83,13 @@ impl LogStore {
     ///
     /// # Errors
     /// `Corrupt` when the log cannot be read at all, I/O errors.
-    pub(super) fn open(folder: &Path, mark: &Path, cache_bytes: usize, counters: Counters) -> Result<Opened> {
+    pub(super) fn open(
+        folder: &Path,
+        mark: &Path,
+        cache_bytes: usize,
+        counters: Counters,
+        ground: Arc<dyn Ground>,
+    ) -> Result<Opened> {
         let (closing, closed) = oneshot::channel();
         let (disk, recovered) = Disk::open(folder, closing)?;
         let (mark, acknowledged) =
@@ -100,13 +108,12 @@ impl LogStore {
             }),
         });
         let (jobs, queue) = mpsc::channel();
-        let writer = Writer::new(disk, mark, shared.clone(), counters.clone());
-        std::thread::Builder::new()
-            .name("raft-log".into())
-            .spawn(move || writer.run(&queue))
+        let writer = Writer::new(queue, disk, mark, shared.clone(), counters.clone());
+        ground
+            .employ("raft-log", Box::new(writer))
             .map_err(|e| Error::io("start the thread that writes the Raft log", e))?;
         Ok(Opened {
-            log: LogStore { shared, jobs, counters, closed: Arc::new(Mutex::new(Some(closed))) },
+            log: LogStore { shared, jobs, counters, closed: Arc::new(Mutex::new(Some(closed))), ground },
             damage,
             empty,
         })
@@ -166,7 +173,7 @@ impl LogStore {
             (disk, state.purged, begin, end.min(first), end)
         };
         let limit = (max_bytes != usize::MAX).then_some(max_bytes);
-        let read = tokio::task::spawn_blocking(move || disk.read(begin, from_disk, limit));
+        let read = blocking(&self.ground, move || disk.read(begin, from_disk, limit));
         let mut entries = match read.await.map_err(io::Error::other)? {
             Ok(entries) => entries,
             // Purged while we were reading: from there on it is as if it had been before.
@@ -307,13 +314,13 @@ impl RaftLogStorage<Types> for LogStore {
         let disk = self.shared.state.read().disk.clone();
         let counters = self.counters.clone();
         // Not waited for: it may rewrite old files.
-        let _tidying = tokio::task::spawn_blocking(move || {
+        self.ground.block(Box::new(move || {
             let Some(disk) = disk else { return };
             match disk.tidy() {
                 Ok(()) => drop(counters.log_bytes.set(i64::try_from(disk.used()).unwrap_or(i64::MAX))),
                 Err(error) => tracing::warn!(%error, "old files of the Raft log could not be removed"),
             }
-        });
+        }));
         Ok(())
     }
 }

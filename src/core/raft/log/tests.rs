@@ -3,6 +3,7 @@
 use super::*;
 use crate::metrics::Metrics;
 use crate::proto::raft as wire;
+use crate::raft::System;
 use crate::raft::types::{Command, log_id_from_wire, vote_from_wire};
 use openraft::EntryPayload;
 use openraft::storage::RaftLogStorageExt;
@@ -27,7 +28,8 @@ impl Folder {
 
     fn open(&self, cache: usize) -> Opened {
         let counters = Counters::new(&self.metrics);
-        LogStore::open(&self.log(), &self.folder.path().join("mark"), cache, counters).unwrap()
+        LogStore::open(&self.log(), &self.folder.path().join("mark"), cache, counters, Arc::new(System))
+            .unwrap()
     }
 
     /// The file that is being written.

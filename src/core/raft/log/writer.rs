@@ -3,13 +3,14 @@
 use super::Shared;
 use super::disk::{Batch, Disk};
 use super::mark::{Acknowledged, Mark};
+use crate::raft::ground::Worker;
 use crate::raft::metrics::Counters;
 use crate::raft::types::{Entry, LogId, Types, Vote, weight};
 use openraft::storage::IOFlushed;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Instant;
 use tokio::sync::oneshot;
 
@@ -44,6 +45,7 @@ impl Waiting {
 }
 
 pub(super) struct Writer {
+    jobs: Receiver<Job>,
     disk: Arc<Disk>,
     mark: Mark,
     shared: Arc<Shared>,
@@ -54,12 +56,33 @@ pub(super) struct Writer {
     bytes: usize,
     acknowledged: Acknowledged,
     waiting: Vec<Waiting>,
+    /// Who told us to stop. Dropped last: the engine must be closed before the one who asked goes on, since it may open the
+    /// directory again.
+    stopped: Option<oneshot::Sender<()>>,
+}
+
+impl Worker for Writer {
+    /// A panic in here (raft-engine panics when an fsync fails) ends the process: what is on disk is then unknown to us,
+    /// and only a start from disk can tell.
+    fn turn(&mut self, wait: bool) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.work(wait))).unwrap_or_else(|_| {
+            tracing::error!("writing the Raft log panicked; what is on disk is unknown, so the process ends");
+            std::process::abort();
+        })
+    }
 }
 
 impl Writer {
-    pub(super) fn new(disk: Arc<Disk>, mark: Mark, shared: Arc<Shared>, counters: Counters) -> Writer {
+    pub(super) fn new(
+        jobs: Receiver<Job>,
+        disk: Arc<Disk>,
+        mark: Mark,
+        shared: Arc<Shared>,
+        counters: Counters,
+    ) -> Writer {
         let acknowledged = mark.current();
         Writer {
+            jobs,
             disk,
             mark,
             shared,
@@ -69,55 +92,43 @@ impl Writer {
             bytes: 0,
             acknowledged,
             waiting: Vec::new(),
+            stopped: None,
         }
     }
 
-    /// Runs until told to stop. A panic in here (raft-engine panics when an fsync fails) ends the process: what is on
-    /// disk is then unknown to us, and only a start from disk can tell.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.work(jobs)));
-        match outcome {
-            // The engine must be closed before the one who asked goes on, since it may open the directory again.
-            Ok(stopped) => {
-                drop(self);
-                if let Some(stopped) = stopped {
-                    let _gone = stopped.send(());
-                }
-            }
-            Err(_) => {
-                tracing::error!(
-                    "writing the Raft log panicked; what is on disk is unknown, so the process ends"
-                );
-                std::process::abort();
-            }
-        }
-    }
-
-    fn work(&mut self, jobs: &Receiver<Job>) -> Option<oneshot::Sender<()>> {
-        loop {
-            let job = match self.mark.due() {
-                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => jobs.recv_timeout(due.saturating_duration_since(Instant::now())),
-            };
-            let mut next = match job {
-                Ok(job) => Some(job),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return None,
-            };
-            while let Some(job) = next {
-                if let Job::Stop(stopped) = job {
-                    self.flush();
-                    self.sync_mark();
-                    self.shared.close();
-                    return Some(stopped);
-                }
-                self.take(job);
-                next = if self.bytes < BATCH_BYTES { jobs.try_recv().ok() } else { None };
-            }
-            self.flush();
-            if self.mark.due().is_some_and(|due| due <= Instant::now()) {
+    /// Does what waits; with `wait`, waits for it. False when it was told to stop.
+    fn work(&mut self, wait: bool) -> bool {
+        let mut next = match self.first(wait) {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        };
+        while let Some(job) = next {
+            if let Job::Stop(stopped) = job {
+                self.flush();
                 self.sync_mark();
+                self.shared.close();
+                self.stopped = Some(stopped);
+                return false;
             }
+            self.take(job);
+            next = if self.bytes < BATCH_BYTES { self.jobs.try_recv().ok() } else { None };
+        }
+        self.flush();
+        if self.mark.due().is_some_and(|due| due <= Instant::now()) {
+            self.sync_mark();
+        }
+        true
+    }
+
+    fn first(&self, wait: bool) -> Result<Job, RecvTimeoutError> {
+        match self.mark.due() {
+            _ if !wait => self.jobs.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            }),
+            None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => self.jobs.recv_timeout(due.saturating_duration_since(Instant::now())),
         }
     }
 

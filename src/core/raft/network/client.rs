@@ -4,6 +4,7 @@
 use crate::error::{Code, Error, Result};
 use crate::proto::raft as wire;
 use crate::proto::raft::raft_client::RaftClient;
+use crate::raft::ground::{Ground, Line, blocking};
 use crate::raft::me::Me;
 use crate::raft::metrics::Counters;
 use crate::raft::snapshot::{SnapshotFile, meta_to_wire};
@@ -28,7 +29,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
 
 /// Messages are bounded by the sender; this only keeps a broken peer from taking all memory.
 pub(super) const MAX_MESSAGE: usize = 64 << 20;
@@ -49,7 +52,7 @@ enum Traffic {
 }
 
 /// A connection and the address it leads to.
-type Kept = (String, Channel);
+type Kept = (String, Line);
 
 /// Makes clients for openraft and for the join.
 #[derive(Clone)]
@@ -57,31 +60,31 @@ pub(in crate::raft) struct Network {
     me: Arc<Me>,
     counters: Counters,
     /// By slot and traffic.
-    channels: Arc<Mutex<HashMap<(u32, Traffic), Kept>>>,
+    lines: Arc<Mutex<HashMap<(u32, Traffic), Kept>>>,
 }
 
 impl Network {
     pub(in crate::raft) fn new(me: Arc<Me>, counters: Counters) -> Network {
-        Network { me, counters, channels: Arc::default() }
+        Network { me, counters, lines: Arc::default() }
     }
 
-    fn channel(&self, slot: u32, traffic: Traffic) -> Result<Channel> {
+    fn line(&self, slot: u32, traffic: Traffic) -> Result<Line> {
         let address = self.me.raft_address(slot).ok_or_else(|| {
             Error::new(Code::InvalidArgument, format!("no address is known of master {slot}"))
         })?;
-        let mut channels = self.channels.lock();
-        if let Some((to, channel)) = channels.get(&(slot, traffic))
+        let mut lines = self.lines.lock();
+        if let Some((to, line)) = lines.get(&(slot, traffic))
             && *to == address
         {
-            return Ok(channel.clone());
+            return Ok(line.clone());
         }
-        let channel = channel(&address, self.me.patience())?;
-        channels.insert((slot, traffic), (address, channel.clone()));
-        Ok(channel)
+        let line = self.me.config.ground.line(&address, self.me.patience())?;
+        lines.insert((slot, traffic), (address, line.clone()));
+        Ok(line)
     }
 
-    fn client(&self, slot: u32, traffic: Traffic) -> Result<RaftClient<Channel>> {
-        Ok(RaftClient::new(self.channel(slot, traffic)?)
+    fn client(&self, slot: u32, traffic: Traffic) -> Result<RaftClient<Line>> {
+        Ok(RaftClient::new(self.line(slot, traffic)?)
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE))
     }
@@ -104,7 +107,7 @@ impl Network {
     /// # Errors
     /// When nobody can be reached in time, or `InvalidArgument` when it is no address.
     pub(in crate::raft) async fn identify_at(&self, address: &str) -> Result<wire::IdentifyResponse> {
-        identify_at(address, self.identify_request(), self.me.patience()).await
+        identify_at(&self.me.config.ground, address, self.identify_request(), self.me.patience()).await
     }
 
     fn identify_request(&self) -> wire::IdentifyRequest {
@@ -149,11 +152,12 @@ impl Network {
 /// # Errors
 /// When nobody can be reached within `patience`, or `InvalidArgument` when it is no address.
 pub(in crate::raft) async fn identify_at(
+    ground: &Arc<dyn Ground>,
     address: &str,
     request: wire::IdentifyRequest,
     patience: Duration,
 ) -> Result<wire::IdentifyResponse> {
-    let mut client = RaftClient::new(channel(address, patience)?);
+    let mut client = RaftClient::new(ground.line(address, patience)?);
     within(patience, client.identify(request)).await
 }
 
@@ -163,18 +167,22 @@ pub(in crate::raft) async fn identify_at(
 /// What stays unacknowledged for `patience` ends it earlier. A network that was broken for seconds and is mended would
 /// otherwise leave it waiting as long again, since TCP waits twice as long before each repetition; and an election that
 /// comes in that time would fail for want of a vote.
-fn channel(address: &str, patience: Duration) -> Result<Channel> {
+///
+/// # Errors
+/// `InvalidArgument` when `address` is no address.
+pub(in crate::raft) fn connection(address: &str, patience: Duration) -> Result<Line> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|e| Error::new(Code::InvalidArgument, format!("\"{address}\" is not host:port: {e}")))?;
     let connector = tower::service_fn(move |uri: http::Uri| connect(uri, patience));
-    Ok(endpoint
+    let channel = endpoint
         .connect_timeout(patience)
         .http2_keep_alive_interval(Duration::from_secs(1))
         .keep_alive_timeout(Duration::from_secs(2))
         .keep_alive_while_idle(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
-        .connect_with_connector_lazy(connector))
+        .connect_with_connector_lazy(connector);
+    Ok(BoxCloneSyncService::new(channel.map_err(|e| tonic::Status::from_error(Box::new(e)))))
 }
 
 async fn connect(uri: http::Uri, silence: Duration) -> io::Result<TokioIo<TcpStream>> {
@@ -221,7 +229,7 @@ pub(in crate::raft) struct Peer {
 }
 
 impl Peer {
-    fn client(&self) -> Result<RaftClient<Channel>, RPCError<Types>> {
+    fn client(&self) -> Result<RaftClient<Line>, RPCError<Types>> {
         self.network.client(self.slot, self.traffic).map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))
     }
 
@@ -401,7 +409,7 @@ impl Peer {
         from: u64,
     ) -> Result<Vec<wire::SnapshotChunk>, StreamingError<Types>> {
         let (handle, length, size) = (file.file.clone(), file.length, self.network.me.config.snapshot_chunk);
-        let read = tokio::task::spawn_blocking(move || {
+        let read = blocking(&self.network.me.config.ground, move || {
             let mut pieces = Vec::new();
             let mut offset = from;
             while offset < length && pieces.len() < PORTION {

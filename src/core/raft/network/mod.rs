@@ -3,5 +3,5 @@
 mod client;
 mod server;
 
-pub(super) use client::{Network, identify_at};
-pub(super) use server::{Service, serve};
+pub(super) use client::{Network, connection, identify_at};
+pub(super) use server::{Service, line, serve};

@@ -6,6 +6,7 @@ use crate::proto::raft as wire;
 use crate::proto::raft::raft_server::{Raft as RaftApi, RaftServer};
 use crate::raft::ClusterMark;
 use crate::raft::addresses::Addresses;
+use crate::raft::ground::{Ground, Line, blocking};
 use crate::raft::log::LogStore;
 use crate::raft::me::Me;
 use crate::raft::members::Members;
@@ -34,6 +35,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
+use tower::util::BoxCloneSyncService;
 use tower::{Service as Tower, ServiceExt};
 
 type Raft = openraft::Raft<Types, StateMachine>;
@@ -195,7 +197,7 @@ impl RaftApi for Service {
         };
         let mut next = Some(first);
         while let Some(chunk) = next {
-            incoming.take(chunk).await?;
+            incoming.take(chunk, &self.inner.me.config.ground).await?;
             next = chunks.next().await.transpose()?;
         }
         if incoming.received < incoming.length {
@@ -209,7 +211,8 @@ impl RaftApi for Service {
         let (received, crc32c) = (incoming.received, incoming.crc32c);
         *slot = None;
         let path = self.inner.snapshots.incoming();
-        let checked = tokio::task::spawn_blocking(move || snapshot::check(&path))
+        let ground = &self.inner.me.config.ground;
+        let checked = blocking(ground, move || snapshot::check(&path))
             .await
             .map_err(|e| Status::internal(e.to_string()))?;
         let (meta, file) = checked?;
@@ -301,7 +304,7 @@ impl Incoming {
     }
 
     /// Writes a chunk that continues what is there; one that does not is left out, and the answer says where to go on.
-    async fn take(&mut self, chunk: wire::SnapshotChunk) -> Result<()> {
+    async fn take(&mut self, chunk: wire::SnapshotChunk, ground: &Arc<dyn Ground>) -> Result<()> {
         if chunk.data.is_empty() || chunk.offset != self.received {
             return Ok(());
         }
@@ -310,7 +313,7 @@ impl Incoming {
             return Err(Error::new(Code::InvalidArgument, "a snapshot is longer than its head says"));
         }
         let (file, at) = (self.file.clone(), self.received);
-        tokio::task::spawn_blocking(move || {
+        blocking(ground, move || {
             file.write_all_at(&chunk.data, at)?;
             // In portions, so that the log's fsync does not wait for all of it.
             file.sync_data()
@@ -376,6 +379,16 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
+fn server(service: Service) -> RaftServer<Service> {
+    RaftServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+}
+
+/// Our calls without a port.
+pub(in crate::raft) fn line(service: Service) -> Line {
+    let calls = server(service).map_request(|request: http::Request<Body>| request);
+    BoxCloneSyncService::new(calls.map_err(|never: Infallible| match never {}))
+}
+
 /// Serves until `stop`. Runs on Raft's runtime.
 pub(in crate::raft) async fn serve(
     listener: TcpListener,
@@ -383,9 +396,7 @@ pub(in crate::raft) async fn serve(
     others: Option<(Routes, tokio::runtime::Handle)>,
     stop: CancellationToken,
 ) -> Result<()> {
-    let raft = RaftServer::new(service)
-        .max_decoding_message_size(MAX_MESSAGE)
-        .max_encoding_message_size(MAX_MESSAGE);
+    let raft = server(service);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = tonic::transport::Server::builder()
         .initial_stream_window_size(4 << 20)

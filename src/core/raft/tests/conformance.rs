@@ -2,6 +2,7 @@
 
 use super::toy::Toy;
 use crate::metrics::Metrics;
+use crate::raft::System;
 use crate::raft::log::LogStore;
 use crate::raft::metrics::Counters;
 use crate::raft::snapshot::Snapshots;
@@ -19,12 +20,19 @@ impl StoreBuilder<Types, LogStore, StateMachine, tempfile::TempDir> for Builder 
         let folder = tempfile::tempdir().unwrap();
         let counters = Counters::new(&Metrics::new());
         // A window of one entry, so that most reads go to the disk.
-        let opened =
-            LogStore::open(&folder.path().join("log"), &folder.path().join("mark"), 1, counters.clone())
-                .unwrap();
+        let opened = LogStore::open(
+            &folder.path().join("log"),
+            &folder.path().join("mark"),
+            1,
+            counters.clone(),
+            Arc::new(System),
+        )
+        .unwrap();
         let snapshots = Arc::new(Snapshots::open(&folder.path().join("snapshot")).unwrap());
         let space = Arc::new(Space::open(folder.path(), 1, counters.clone()));
-        let state = StateMachine::start(Arc::new(Toy::default()), snapshots, space, counters).unwrap();
+        let state =
+            StateMachine::start(Arc::new(Toy::default()), snapshots, space, counters, Arc::new(System))
+                .unwrap();
         Ok((folder, opened.log, state))
     }
 }

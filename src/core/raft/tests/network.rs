@@ -45,7 +45,8 @@ async fn a_stalled_client_runtime_causes_no_election() {
 async fn messages_of_another_cluster_or_for_another_life_are_refused() {
     let cluster = Cluster::started(3, |_| ()).await;
     cluster.propose("ours").await;
-    wait_until("everybody to belong", || (0..3).all(|slot| cluster.node(slot).mark().is_some())).await;
+    let belongs = |slot| cluster.node(slot).mark().is_some() && cluster.status(slot).term > 0;
+    wait_until("everybody to belong", || (0..3).all(belongs)).await;
     let (node, mark, term) =
         (cluster.node(1).node_id().0, cluster.node(1).mark().unwrap(), cluster.status(1).term);
     let mut client = RaftClient::connect(format!("http://{}", cluster.config(1).peers[1])).await.unwrap();

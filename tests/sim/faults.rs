@@ -1,0 +1,98 @@
+//! What goes wrong, drawn from the seed: one trouble after another, some at once.
+
+use crate::disk::Loss;
+use crate::network::Weather;
+use rand::Rng;
+use rand::rngs::StdRng;
+
+/// A trouble; those with an end are followed by their [`End`].
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// The process dies, at once or in the middle of a call to its disk; its disk may lose what was not synced.
+    Crash {
+        master: usize,
+        calls: Option<u32>,
+        loss: Loss,
+    },
+    /// Nothing of the process runs, while its clock goes on.
+    Pause(usize),
+    /// Masters are cut off from each other: no message from a first to a second.
+    Cut(Vec<(usize, usize)>),
+    Weather(Weather),
+    /// Syncs of a master take long.
+    SlowDisk(usize, (u64, u64)),
+    /// Whoever leads hands over.
+    HandOver,
+}
+
+/// What ends a trouble.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    Start(usize),
+    Resume(usize),
+    Mend(Vec<(usize, usize)>),
+    Calm,
+    FastDisk(usize),
+}
+
+/// Draws a trouble, how long it lasts in milliseconds, and how it ends. `leader` is who leads, if it is known.
+pub(crate) fn draw(dice: &mut StdRng, masters: usize, leader: Option<usize>) -> (Fault, u64, Option<End>) {
+    let any = dice.random_range(0..masters);
+    // Who leads has most to lose.
+    let victim = leader.filter(|_| dice.random_bool(0.5)).unwrap_or(any);
+    match dice.random_range(0..14) {
+        0..=3 => {
+            let loss = match dice.random_range(0..4) {
+                0 => Loss::Nothing,
+                1 => Loss::Everything,
+                2 => Loss::Tail,
+                _ => Loss::Some,
+            };
+            let calls = dice.random_bool(0.5).then(|| dice.random_range(0..40));
+            let fault = Fault::Crash { master: victim, calls, loss };
+            (fault, dice.random_range(10..2000), Some(End::Start(victim)))
+        }
+        4..=5 => {
+            let time =
+                if dice.random_bool(0.5) { dice.random_range(50..400) } else { dice.random_range(400..2500) };
+            (Fault::Pause(victim), time, Some(End::Resume(victim)))
+        }
+        6..=9 => {
+            let cut = cut(dice, masters, victim);
+            (Fault::Cut(cut.clone()), dice.random_range(100..2500), Some(End::Mend(cut)))
+        }
+        10..=11 => {
+            let most = dice.random_range(5..120);
+            let weather = Weather {
+                delay: (1, most),
+                late_one_in: 20,
+                late: (most, most * 10),
+                loss: f64::from(dice.random_range(0..30u32)) / 100.0,
+                twice: 0.1,
+            };
+            (Fault::Weather(weather), dice.random_range(300..3000), Some(End::Calm))
+        }
+        12 => {
+            let slowest = dice.random_range(20..600);
+            (Fault::SlowDisk(victim, (5, slowest)), dice.random_range(300..3000), Some(End::FastDisk(victim)))
+        }
+        _ => (Fault::HandOver, 0, None),
+    }
+}
+
+fn cut(dice: &mut StdRng, masters: usize, victim: usize) -> Vec<(usize, usize)> {
+    let others = (0..masters).filter(|other| *other != victim);
+    match dice.random_range(0..4) {
+        // Alone.
+        0 => others.flat_map(|other| [(victim, other), (other, victim)]).collect(),
+        // It hears and is not heard.
+        1 => others.map(|other| (victim, other)).collect(),
+        // It is heard and hears nothing.
+        2 => others.map(|other| (other, victim)).collect(),
+        // Some ways, either direction.
+        _ => {
+            let ways = (0..masters).flat_map(|from| (0..masters).map(move |to| (from, to)));
+            ways.filter(|(from, to)| from != to && dice.random_bool(0.4)).collect()
+        }
+    }
+}

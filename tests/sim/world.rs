@@ -1,0 +1,470 @@
+//! One simulation: masters, clients, what goes wrong, and what must hold all the while.
+
+use crate::client::Client;
+use crate::disk::Loss;
+use crate::faults::{End, Fault, draw};
+use crate::kernel;
+use crate::network::{Message, Network, Weather};
+use crate::process::Process;
+use goosefs_core::checksum::crc32c_append;
+use goosefs_core::proto::internal::Caller;
+use goosefs_core::proto::journal::entry::Command;
+use goosefs_core::proto::journal::{Found, Mount};
+use goosefs_core::raft::Role;
+use goosefs_master::journal::Op;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+/// Milliseconds between two moments that the simulation tells apart.
+const TICK: u64 = 2;
+/// For a cluster to be founded, and to come together once all is well again.
+const PATIENCE: u64 = 40_000;
+/// How long things go wrong.
+const TROUBLE: u64 = 8_000;
+/// Lines of the trace that a failure shows.
+const SHOWN: usize = 400;
+/// By so much, in thousandths, clocks may run too fast or too slow.
+const DRIFT: i64 = 20;
+
+/// What a simulation came to.
+pub(crate) struct Report {
+    pub(crate) acknowledged: u64,
+    pub(crate) retries: u64,
+    pub(crate) terms: u64,
+    pub(crate) crashes: u64,
+    pub(crate) reads: u64,
+    pub(crate) virtual_ms: u64,
+    /// Checksum of everything that happened: the same seed gives the same.
+    pub(crate) trace: u32,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { acknowledged, retries, terms, crashes, reads, virtual_ms, trace } = self;
+        write!(
+            f,
+            "acknowledged={acknowledged} retries={retries} terms={terms} crashes={crashes} reads={reads} "
+        )?;
+        write!(f, "virtual_ms={virtual_ms} trace={trace}")
+    }
+}
+
+/// What happened.
+pub(crate) struct Trace {
+    lines: VecDeque<String>,
+    checksum: u32,
+    aloud: bool,
+}
+
+impl Trace {
+    fn note(&mut self, now: u64, line: &str) {
+        let line = format!("{now:6} {line}");
+        self.checksum = crc32c_append(self.checksum, line.as_bytes());
+        if self.aloud {
+            println!("{line}");
+        }
+        self.lines.push_back(line);
+        if self.lines.len() > SHOWN {
+            self.lines.pop_front();
+        }
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.aloud {
+            for line in &self.lines {
+                println!("{line}");
+            }
+        }
+    }
+}
+
+pub(crate) struct World {
+    seed: u64,
+    masters: usize,
+    dice: StdRng,
+    now: u64,
+    network: Network,
+    processes: Vec<Option<Process>>,
+    paused: Vec<bool>,
+    /// Messages to a process that is paused.
+    held: Vec<Vec<Message>>,
+    /// Thousandths by which each master's clock runs fast.
+    drift: Vec<i64>,
+    loss: Vec<Loss>,
+    ends: Vec<(u64, End)>,
+    clients: Vec<Client>,
+    leaders: BTreeMap<u64, u64>,
+    crashes: u64,
+    reads: u64,
+    trace: Trace,
+    // Last: processes are dropped before their folders, and those before the simulation ends.
+    folder: tempfile::TempDir,
+    _entered: kernel::Entered,
+}
+
+/// Simulates what `seed` draws. Panics when something does not hold.
+pub(crate) fn simulate(seed: u64) -> Report {
+    let mut world = World::new(seed);
+    world.found();
+    world.trouble();
+    world.heal();
+    Report {
+        acknowledged: world.clients.iter().map(|client| client.acknowledged).sum(),
+        retries: world.clients.iter().map(|client| client.retries).sum(),
+        terms: world.leaders.last_key_value().map_or(0, |(term, _)| *term),
+        crashes: world.crashes,
+        reads: world.reads,
+        virtual_ms: world.now,
+        trace: world.trace.checksum,
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dice = StdRng::seed_from_u64(seed);
+        let masters = if dice.random_bool(0.75) { 3 } else { 5 };
+        let entered = kernel::enter(dice.random(), masters);
+        let network = Network::new(masters, StdRng::seed_from_u64(dice.random()));
+        let mut world = World {
+            seed,
+            masters,
+            now: 1000,
+            network,
+            processes: (0..masters).map(|_| None).collect(),
+            paused: vec![false; masters],
+            held: (0..masters).map(|_| Vec::new()).collect(),
+            drift: (0..masters).map(|_| dice.random_range(-DRIFT..=DRIFT)).collect(),
+            loss: vec![Loss::Nothing; masters],
+            ends: Vec::new(),
+            clients: (0..3).map(Client::new).collect(),
+            leaders: BTreeMap::new(),
+            crashes: 0,
+            reads: 0,
+            trace: Trace {
+                lines: VecDeque::new(),
+                checksum: 0,
+                aloud: std::env::var_os("SIM_TRACE").is_some(),
+            },
+            folder,
+            dice,
+            _entered: entered,
+        };
+        for master in 0..masters {
+            world.start(master);
+        }
+        world
+    }
+
+    fn note(&mut self, line: &str) {
+        self.trace.note(self.now, line);
+    }
+
+    #[track_caller]
+    fn fail(&self, what: &str) -> ! {
+        panic!("seed {}, at {} ms: {what}", self.seed, self.now)
+    }
+
+    fn set_clock(&self, master: usize) {
+        let now = i64::try_from(self.now).unwrap();
+        kernel::set_time(u64::try_from(now * (1000 + self.drift[master]) * 1000).unwrap());
+    }
+
+    fn start(&mut self, master: usize) {
+        if self.processes[master].is_some() {
+            return;
+        }
+        self.note(&format!("master {master} starts"));
+        self.set_clock(master);
+        let loss = self.loss[master];
+        kernel::disk(|disk| disk.recover(master, loss, &mut self.dice));
+        let folder = self.folder.path().join(master.to_string());
+        self.processes[master] = Some(Process::start(master, self.masters, &folder, &self.network));
+    }
+
+    fn crash(&mut self, master: usize) {
+        self.note(&format!("master {master} is dead"));
+        self.crashes += 1;
+        self.set_clock(master);
+        self.processes[master] = None;
+        self.paused[master] = false;
+        self.held[master].clear();
+    }
+
+    /// One moment.
+    fn tick(&mut self, busy: bool) {
+        self.now += TICK;
+        for (_, end) in self.due() {
+            self.end(end);
+        }
+        self.deliver();
+        for master in 0..self.masters {
+            if self.paused[master] || self.processes[master].is_none() {
+                continue;
+            }
+            self.set_clock(master);
+            if self.dice.random_bool(0.2) {
+                self.read(master);
+            }
+            if let Some(process) = &mut self.processes[master] {
+                process.turn(self.now, &mut self.dice);
+            }
+            if kernel::disk(|disk| disk.is_dead(master)) {
+                self.crash(master);
+            } else {
+                self.look(master);
+            }
+        }
+        for line in self.network.sent() {
+            self.note(&line);
+        }
+        for number in 0..self.clients.len() {
+            let more = busy && self.dice.random_bool(0.2);
+            let said = self.clients[number].turn(self.now, &self.processes, more, &mut self.dice);
+            if let Some(said) = said {
+                self.note(&said);
+            }
+        }
+    }
+
+    fn due(&mut self) -> Vec<(u64, End)> {
+        let now = self.now;
+        let (due, later) = std::mem::take(&mut self.ends).into_iter().partition(|(at, _)| *at <= now);
+        self.ends = later;
+        due
+    }
+
+    fn deliver(&mut self) {
+        for message in self.network.arrived(self.now) {
+            let to = message.to();
+            if self.paused[to] {
+                self.held[to].push(message);
+                continue;
+            }
+            self.hand_over(message);
+        }
+    }
+
+    fn hand_over(&mut self, message: Message) {
+        let process = self.processes[message.to()].as_ref();
+        let handle = process.map(Process::handle);
+        let line = process.and_then(|process| process.node.as_ref()).map(|node| node.line());
+        message.deliver(&self.network, handle.as_ref().zip(line));
+    }
+
+    /// Reads as a client does who asks this master.
+    fn read(&mut self, master: usize) {
+        let Some(journal) = self.processes[master].as_ref().and_then(|process| process.journal.clone())
+        else {
+            return;
+        };
+        let Ok(namespace) = journal.read() else { return };
+        self.reads += 1;
+        for client in &self.clients {
+            if let Err(wrong) = client.check(&namespace) {
+                self.fail(&format!("master {master} answers a read under its lease: {wrong}"));
+            }
+        }
+    }
+
+    /// What a master says of itself must agree with what the others have said.
+    fn look(&mut self, master: usize) {
+        let process = self.processes[master].as_ref();
+        let Some(process) = process else { return };
+        if process.tasks.failed().is_cancelled() {
+            self.fail(&format!("a task of master {master} panicked"));
+        }
+        let Some(node) = &process.node else { return };
+        let (status, id) = (node.status().borrow().clone(), node.node_id().0);
+        if status.role == Role::Failed {
+            self.fail(&format!("master {master} failed: {:?}", status.problem));
+        }
+        if status.role != Role::Leader {
+            return;
+        }
+        let known = *self.leaders.entry(status.term).or_insert_with(|| id);
+        if known != id {
+            self.fail(&format!("nodes {known} and {id} lead in term {}", status.term));
+        }
+    }
+
+    fn leader(&self) -> Option<usize> {
+        (0..self.masters).find(|master| {
+            let journal = self.processes[*master].as_ref().and_then(|process| process.journal.as_ref());
+            !self.paused[*master] && journal.is_some_and(|journal| journal.leads())
+        })
+    }
+
+    /// Makes the namespace usable: its root is mounted and it knows its cluster.
+    fn found(&mut self) {
+        let done = Arc::new(Mutex::new(false));
+        let until = self.now + PATIENCE;
+        let mut asked = 0;
+        while !*done.lock() {
+            if self.now >= until {
+                self.fail("no cluster was founded");
+            }
+            self.tick(false);
+            let Some(leader) = self.leader().filter(|_| self.now > asked + 1000) else { continue };
+            asked = self.now;
+            let process = self.processes[leader].as_ref().unwrap();
+            let (journal, done) = (process.journal.clone().unwrap(), done.clone());
+            process.handle().spawn(async move {
+                let mount = Command::Mount(Mount {
+                    path: "/".into(),
+                    ufs: "file:///sim".into(),
+                    ..Default::default()
+                });
+                let mark = journal.node().mark().map(Into::into);
+                // A second try finds it mounted.
+                drop(journal.propose(mount, &Caller::default(), Op::Unnumbered).await);
+                let found = Command::Found(Found { mark });
+                *done.lock() = journal.propose(found, &Caller::default(), Op::Unnumbered).await.is_ok();
+            });
+        }
+    }
+
+    /// Lets things go wrong.
+    fn trouble(&mut self) {
+        let until = self.now + self.dice.random_range(TROUBLE / 4..=TROUBLE);
+        let pace = self.dice.random_range(400..3000);
+        let mut next = self.now;
+        while self.now < until {
+            self.tick(true);
+            if self.now >= next {
+                let leader = self.leader();
+                let (fault, time, end) = draw(&mut self.dice, self.masters, leader);
+                self.note(&format!("{fault:?} for {time} ms"));
+                self.ends.extend(end.map(|end| (self.now + time, end)));
+                self.begin(fault);
+                next = self.now + self.dice.random_range(10..=pace);
+            }
+        }
+    }
+
+    fn begin(&mut self, fault: Fault) {
+        match fault {
+            Fault::Crash { master, calls, loss } => {
+                if self.processes[master].is_none() {
+                    return;
+                }
+                self.loss[master] = loss;
+                match calls {
+                    Some(calls) => kernel::disk(|disk| disk.crash_in(master, calls)),
+                    None => self.crash(master),
+                }
+            }
+            Fault::Pause(master) => self.paused[master] = self.processes[master].is_some(),
+            Fault::Cut(ways) => ways.into_iter().for_each(|(from, to)| self.network.cut(from, to, true)),
+            Fault::Weather(weather) => self.network.set_weather(weather),
+            Fault::SlowDisk(master, time) => {
+                if let Some(process) = &mut self.processes[master] {
+                    process.disk = time;
+                }
+            }
+            Fault::HandOver => {
+                let Some(leader) = self.leader() else { return };
+                let process = self.processes[leader].as_ref().unwrap();
+                let node = process.node.clone().unwrap();
+                process.handle().spawn(async move { drop(node.transfer_leadership().await) });
+            }
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        self.note(&format!("{end:?}"));
+        match end {
+            End::Start(master) => self.start(master),
+            End::Resume(master) => {
+                self.paused[master] = false;
+                for message in std::mem::take(&mut self.held[master]) {
+                    self.hand_over(message);
+                }
+            }
+            End::Mend(ways) => ways.into_iter().for_each(|(from, to)| self.network.cut(from, to, false)),
+            End::Calm => self.network.set_weather(Weather::calm()),
+            End::FastDisk(master) => {
+                if let Some(process) = &mut self.processes[master] {
+                    process.disk = (0, 3);
+                }
+            }
+        }
+    }
+
+    /// Ends all trouble; then everything must come together.
+    fn heal(&mut self) {
+        self.note("all is well again");
+        self.ends.clear();
+        self.network.mend();
+        self.end(End::Calm);
+        for master in 0..self.masters {
+            self.end(End::Resume(master));
+            self.end(End::FastDisk(master));
+            self.start(master);
+        }
+        let until = self.now + PATIENCE;
+        let busy = self.now + 1000;
+        while self.now < busy || !self.agree() {
+            if self.now >= until {
+                self.fail(&format!("no progress, or no agreement: {}", self.standing()));
+            }
+            self.tick(self.now < busy);
+            // A crash that was under way.
+            for master in 0..self.masters {
+                self.start(master);
+            }
+        }
+        self.compare();
+    }
+
+    /// Whether nothing is under way and every master has applied the same number of entries.
+    fn agree(&self) -> bool {
+        if self.leader().is_none() || !self.clients.iter().all(Client::idle) {
+            return false;
+        }
+        let mut status = self.processes.iter().map(|process| {
+            let status = process.as_ref()?.node.as_ref()?.status().borrow().clone();
+            (status.applied == status.last_log && status.voters.len() == self.masters)
+                .then_some(status.applied)
+        });
+        let first = status.next().flatten();
+        first.is_some() && status.all(|applied| applied == first)
+    }
+
+    fn standing(&self) -> String {
+        let of = |process: &Option<Process>| {
+            process
+                .as_ref()
+                .and_then(|p| p.node.as_ref())
+                .map(|node| format!("{:?}", *node.status().borrow()))
+        };
+        let masters: Vec<_> = self.processes.iter().map(of).collect();
+        let idle: Vec<_> = self.clients.iter().map(Client::idle).collect();
+        format!("{masters:#?}, clients idle: {idle:?}")
+    }
+
+    /// Every replica has the same bytes, and in them everything that was acknowledged, once.
+    fn compare(&self) {
+        let mut images = Vec::new();
+        for process in self.processes.iter().flatten() {
+            let namespace = process.state.read();
+            for client in &self.clients {
+                if let Err(wrong) = client.check(&namespace) {
+                    self.fail(&format!("in a replica at the end: {wrong}"));
+                }
+            }
+            let mut image = Vec::new();
+            namespace.freeze().write(&mut image).unwrap();
+            images.push(image);
+        }
+        if images.windows(2).any(|pair| pair[0] != pair[1]) {
+            self.fail("the replicas differ");
+        }
+    }
+}
