@@ -5,6 +5,7 @@
 //! | `in_process.rs` | [`InProcess`]: masters, workers and clients within the test's process, stopped and started at will |
 //! | `processes.rs` | [`Processes`]: a cluster of real processes, killed and started at will |
 //! | `masters.rs` | [`Masters`]: three master processes alone, killed, stopped, cut off, wiped and started at will |
+//! | `frail/` | [`FrailDisk`]: a disk that loses its power, is full, fails its fsyncs or falls silent when it is told to |
 //! | `wires.rs` | [`Wires`]: network namespaces and bridges, with wires that can be cut |
 //! | `dev_cluster.rs` | [`DevCluster`]: what `goosefs dev` starts as its user sees it: mount, commands, further processes, logs |
 //! | `master_processes.rs` | [`MasterProcesses`]: masters alone, each started with a list and flags of its own |
@@ -17,6 +18,7 @@
 mod bytes;
 mod command;
 mod dev_cluster;
+mod frail;
 mod in_process;
 mod logs;
 mod master_processes;
@@ -29,6 +31,7 @@ mod wires;
 pub use bytes::pattern;
 pub use command::{Binary, Said, undated};
 pub use dev_cluster::{DevCluster, Launch, Process, Record, free_ports};
+pub use frail::{FrailDisk, Lost};
 pub use in_process::{InProcess, Options};
 pub use master_processes::MasterProcesses;
 pub use masters::{MASTERS, Masters};

@@ -1,8 +1,9 @@
 //! Three masters as real processes, without workers: killed, stopped, cut off, wiped and started at will.
 //!
 //! Where network namespaces can be made (root), each master has one of its own and may be cut off; elsewhere they listen
-//! on loopback and [`Masters::cut`] is refused. All processes end when this is dropped, and when the test is killed.
+//! on loopback and [`Masters::cut`] is refused. Their journals may lie on disks that fail when they are told to. All processes end when this is dropped, and when the test is killed.
 
+use crate::frail::FrailDisk;
 use crate::ports;
 use crate::wires::{Cut, Wires};
 use crate::{LONG, wait_until};
@@ -31,6 +32,8 @@ const STOP: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Masters {
     binary: PathBuf,
+    /// One for each master, or none: journals then lie in `dir`. Dropped before the folder they are mounted in.
+    disks: Vec<FrailDisk>,
     dir: TempDir,
     // Dropped after the processes that use them are gone: see `Drop`.
     wires: Option<Wires>,
@@ -61,6 +64,17 @@ impl Masters {
         Masters::plan_with(binary, dir, more, None)
     }
 
+    /// As [`Masters::plan_on_loopback`], each journal on a [`FrailDisk`] of its own.
+    ///
+    /// # Errors
+    /// As [`Masters::plan`], and those of [`FrailDisk::mount`].
+    pub fn plan_on_frail_disks(binary: &Path, dir: &Path, more: &[&str]) -> anyhow::Result<Masters> {
+        let mut masters = Masters::plan_with(binary, dir, more, None)?;
+        let point = |id: usize| masters.dir.path().join(format!("disk-{id}"));
+        masters.disks = (0..MASTERS).map(|id| FrailDisk::mount(&point(id))).collect::<anyhow::Result<_>>()?;
+        Ok(masters)
+    }
+
     fn plan_with(binary: &Path, dir: &Path, more: &[&str], wires: Option<Wires>) -> anyhow::Result<Masters> {
         let dir = tempfile::Builder::new().prefix("goosefs-masters-").tempdir_in(dir)?;
         let (rpc, raft) = match &wires {
@@ -79,6 +93,7 @@ impl Masters {
         fs::create_dir(dir.path().join("ufs"))?;
         Ok(Masters {
             binary: fs::canonicalize(binary).with_context(|| format!("find {}", binary.display()))?,
+            disks: Vec::new(),
             dir,
             wires,
             rpc,
@@ -200,7 +215,19 @@ impl Masters {
     /// The data directory of master `id`.
     #[must_use]
     pub fn journal(&self, id: usize) -> PathBuf {
-        self.dir.path().join(format!("journal-{id}"))
+        match self.disks.get(id) {
+            Some(disk) => disk.point().join("journal"),
+            None => self.dir.path().join(format!("journal-{id}")),
+        }
+    }
+
+    /// The disk under the journal of master `id`.
+    ///
+    /// # Panics
+    /// When the cluster was not planned on such disks.
+    #[must_use]
+    pub fn disk(&self, id: usize) -> &FrailDisk {
+        &self.disks[id]
     }
 
     /// Whether master `id` was started and not ended since; it may be stopped or cut off.
@@ -357,6 +384,10 @@ impl Masters {
 
 impl Drop for Masters {
     fn drop(&mut self) {
+        // Who waits for a silent disk cannot be killed.
+        for disk in &self.disks {
+            disk.end();
+        }
         for child in self.children.iter_mut().flatten() {
             let _ = child.kill();
             let _ = child.wait();

@@ -85,7 +85,7 @@ impl Directory {
     /// `Busy` when another process holds it, I/O errors.
     pub(super) fn open(path: &Path) -> Result<Directory> {
         let context = || format!("open data directory {}", path.display());
-        fs::create_dir_all(path).map_err(|e| Error::io(context(), e))?;
+        make_folder(path).map_err(|e| Error::io(context(), e))?;
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -149,7 +149,27 @@ pub(super) fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Makes the names in the directory of `path` durable.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_names(Path::new(".")),
+        Some(parent) => sync_names(parent),
+        None => Ok(()),
+    }
+}
+
+/// Makes the names in `folder` durable.
+pub(super) fn sync_names(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Makes `folder`, and what is missing above it, durably: fsyncing what lies in it does not keep the folder's own name.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(folder)?;
+    for made in missing.iter().skip(1).rev() {
+        sync_parent(made)?;
+    }
+    // The one before may have been killed before it came to this.
+    sync_parent(folder)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use super::addresses::Addresses;
 use super::force;
 use super::ground;
-use super::identity::{Directory, Identity};
+use super::identity::{Directory, Identity, make_folder};
 use super::log::{LogStore, Opened};
 use super::me::{ADDRESSES, Me, wrong_cluster};
 use super::metrics::Counters;
@@ -55,8 +55,7 @@ impl Life {
     /// Those of [`LogStore::open`].
     pub(super) fn log(&self, config: &RaftConfig, counters: Counters) -> Result<Opened> {
         let context = || format!("make {}", self.folder.display());
-        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(context(), e))?;
-        super::identity::sync_parent(&self.folder).map_err(|e| Error::io(context(), e))?;
+        make_folder(&self.folder).map_err(|e| Error::io(context(), e))?;
         LogStore::open(
             &self.folder.join("log"),
             &self.folder.join("acknowledged"),

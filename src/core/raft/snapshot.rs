@@ -4,7 +4,7 @@
 //! crc32c (u32) over all that. A file is sent to followers as it is.
 
 use super::Frozen;
-use super::identity::sync_parent;
+use super::identity::{make_folder, sync_parent};
 use super::types::{
     SnapshotMeta, log_id_from_wire, log_id_to_wire, membership_to_wire, stored_membership_from_wire,
 };
@@ -66,7 +66,7 @@ impl Snapshots {
     /// I/O errors.
     pub(super) fn open(folder: &Path) -> Result<Snapshots> {
         let context = || format!("open snapshots in {}", folder.display());
-        fs::create_dir_all(folder).map_err(|e| Error::io(context(), e))?;
+        make_folder(folder).map_err(|e| Error::io(context(), e))?;
         let mut newest: Option<(SnapshotMeta, SnapshotFile)> = None;
         for entry in fs::read_dir(folder).map_err(|e| Error::io(context(), e))? {
             let path = entry.map_err(|e| Error::io(context(), e))?.path();

@@ -6,6 +6,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::proto::raft as wire;
+use crate::raft::identity::{make_folder, sync_names};
 use crate::raft::types::{
     Entry, LogId, Vote, entry_from_wire, entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
     vote_to_wire,
@@ -115,6 +116,8 @@ impl Disk {
     /// # Errors
     /// `Corrupt` when it cannot be read, `Io`.
     pub(super) fn open(path: &Path, closed: oneshot::Sender<()>) -> Result<(Disk, Recovered)> {
+        let io = |e| Error::io(format!("open Raft log {}", path.display()), e);
+        make_folder(path).map_err(io)?;
         let config = raft_engine::Config {
             dir: path.to_string_lossy().into_owned(),
             // A record torn by a power cut was never acknowledged; what was is told by the acknowledgement mark.
@@ -125,9 +128,11 @@ impl Disk {
             ..raft_engine::Config::default()
         };
         let engine = Engine::open(config).map_err(|e| match e {
-            raft_engine::Error::Io(e) => Error::io(format!("open Raft log {}", path.display()), e),
+            raft_engine::Error::Io(e) => io(e),
             e => Error::new(Code::Corrupt, format!("Raft log {} cannot be read: {e}", path.display())),
         })?;
+        // raft-engine does so for every file but the first, which it makes while it opens.
+        sync_names(path).map_err(io)?;
         let disk = Disk { engine, _closed: closed };
         let recovered = disk.recover();
         Ok((disk, recovered))

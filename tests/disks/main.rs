@@ -1,0 +1,27 @@
+//! Disks that fail under the masters: three real masters whose journals lie on disks that lose their power, are full,
+//! fail their fsyncs and fall silent. Takes root and /dev/fuse; says aloud what it skips elsewhere.
+//!
+//! Seeds are printed; `DISKS_SEED=n` draws the same again, though not the same interleaving.
+
+// In the suite's own functions, too, a failure is a failed test.
+#![allow(clippy::unwrap_used)]
+
+mod power;
+mod writers;
+
+use goosefs_harness::Masters;
+use std::path::Path;
+
+/// A planned cluster on disks that fail; none where such disks cannot be had.
+fn plan(flags: &[&str]) -> Option<Masters> {
+    let binary = Path::new(env!("CARGO_BIN_EXE_goosefs"));
+    Masters::plan_on_frail_disks(binary, &std::env::temp_dir(), flags)
+        .inspect_err(|error| eprintln!("SKIPPED: no disks of ours here: {error:#}"))
+        .ok()
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("DISKS_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
+    println!("DISKS_SEED={seed}");
+    seed
+}
