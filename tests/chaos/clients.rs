@@ -1,6 +1,7 @@
 //! Clients that do what they please in the cells, and write down what they are told.
 
 use super::history::{Action, History, NAMES, Operation, Outcome, Thing};
+use super::once::Once;
 use goosefs_client::Client;
 use goosefs_client::meta::{Changes, CreateOptions};
 use goosefs_core::id::InodeId;
@@ -24,15 +25,16 @@ pub(crate) struct Cell {
 pub(crate) struct Ground {
     pub(crate) cells: Vec<Cell>,
     pub(crate) history: History,
+    pub(crate) once: Once,
     pub(crate) stop: AtomicBool,
     /// Values for attributes, none used twice.
     values: AtomicU64,
 }
 
 impl Ground {
-    pub(crate) fn new(cells: Vec<Cell>) -> Arc<Ground> {
+    pub(crate) fn new(cells: Vec<Cell>, once: Once) -> Arc<Ground> {
         let history = History::new(cells.len());
-        Arc::new(Ground { cells, history, stop: AtomicBool::new(false), values: AtomicU64::new(1) })
+        Arc::new(Ground { cells, history, once, stop: AtomicBool::new(false), values: AtomicU64::new(1) })
     }
 }
 
@@ -40,7 +42,13 @@ impl Ground {
 pub(crate) async fn wander(ground: Arc<Ground>, client: Client, number: usize, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed ^ (number as u64) << 32);
     let mut seen: Vec<Option<u64>> = vec![None; ground.cells.len()];
-    while !ground.stop.load(Ordering::SeqCst) {
+    for turn in 0_u64.. {
+        if ground.stop.load(Ordering::SeqCst) {
+            break;
+        }
+        if random.random_ratio(1, 8) {
+            ground.once.pass(&client, &format!("c{number}-{turn}"), &mut random).await;
+        }
         let cell = random.random_range(0..ground.cells.len());
         let name = random.random_range(0..NAMES);
         let to = (name + random.random_range(1..NAMES)) % NAMES;

@@ -1,6 +1,7 @@
 //! Chaos: three real masters are killed, stopped, cut off and wiped while clients make, remove, rename, look at and change
 //! names, and write down what they are told. Afterwards the history of every cell must be linearizable, all copies of the
-//! namespace must be the same, and the under-storage must have the directories that the namespace has.
+//! namespace must be the same, and the under-storage must have the directories that the namespace has and that clients
+//! were told of.
 //!
 //! `make test` plays for a minute, `make chaos` for ten (`CHAOS_SECONDS=n`). The seed is printed; `CHAOS_SEED=n` draws the
 //! same troubles and operations again, though not the same interleaving. `CHAOS_BINARY=path` plays with another build.
@@ -12,6 +13,7 @@ mod check;
 mod clients;
 mod history;
 mod nemesis;
+mod once;
 
 use clients::{Cell, Ground, perform, text, wander};
 use goosefs_client::Client;
@@ -42,7 +44,8 @@ async fn histories_under_chaos_are_linearizable_and_all_masters_have_the_same() 
     let flags = ["-Dgoosefs.master.raft.snapshot.entries=500"];
     let mut masters = Masters::start(Path::new(&binary), &std::env::temp_dir(), &flags).await.unwrap();
     let observer = masters.client_with(|config| config.connect_timeout = Duration::from_millis(500));
-    let ground = Ground::new(cells(&observer).await);
+    let once = once::Once::new(make_folder(&observer, "/once").await);
+    let ground = Ground::new(cells(&observer).await, once);
     let clients: Vec<_> =
         (0..CLIENTS).map(|_| masters.client_with(|config| config.deadline = DEADLINE)).collect();
     let wanderers = clients.iter().enumerate();
@@ -61,6 +64,7 @@ async fn histories_under_chaos_are_linearizable_and_all_masters_have_the_same() 
     })
     .await
     .unwrap_or_else(|error| panic!("CHAOS_SEED={seed}: {error}"));
+    each_effect_happened_once(&ground, &observer, &masters.ufs().join("once"), seed).await;
     masters.agreed(&observer).await.unwrap();
     for cell in 0..CELLS {
         perform(&ground, &observer, CLIENTS, cell, Action::List).await;
@@ -76,6 +80,16 @@ async fn histories_under_chaos_are_linearizable_and_all_masters_have_the_same() 
     for client in clients.iter().chain([&observer]) {
         client.shutdown(LONG).await;
     }
+}
+
+async fn each_effect_happened_once(ground: &Ground, observer: &Client, stored: &Path, seed: u64) {
+    let difference = async || ground.once.difference(observer, stored).await.unwrap();
+    // An operation that its client gave up may still be under way.
+    let alike = wait_until("each side effect happened once", || async { difference().await.is_none() });
+    if let Err(error) = alike.await {
+        panic!("CHAOS_SEED={seed}: {error}: {:?}", difference().await);
+    }
+    println!("{} directories were made and left alone, and are in both as told", ground.once.told());
 }
 
 /// Whether the under-storage has the directories that the namespace has, and no other. An operation that its client gave
@@ -97,11 +111,15 @@ async fn stored_alike(ground: &Ground, observer: &Client, ufs: PathBuf) -> bool 
 async fn cells(client: &Client) -> Vec<Cell> {
     let mut cells = Vec::new();
     for number in 0..CELLS {
-        let path = NsPath::parse(&format!("/cell{number}")).unwrap();
-        let made = client.paths().make_dir(&path, 0o755, false).await.unwrap();
-        cells.push(Cell { folder: InodeId(made.inode), directories: number % 2 == 0 });
+        let folder = make_folder(client, &format!("/cell{number}")).await;
+        cells.push(Cell { folder, directories: number % 2 == 0 });
     }
     cells
+}
+
+async fn make_folder(client: &Client, path: &str) -> InodeId {
+    let path = NsPath::parse(path).unwrap();
+    InodeId(client.paths().make_dir(&path, 0o755, false).await.unwrap().inode)
 }
 
 fn report(histories: &[Vec<Operation>]) {
