@@ -21,8 +21,8 @@ use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Milliseconds after which a client asks elsewhere.
-const PATIENCE: u64 = 1500;
+/// Milliseconds after which a client asks elsewhere, at least and at most.
+const PATIENCE: (u64, u64) = (200, 1500);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Deed {
@@ -46,7 +46,8 @@ type Told = Arc<Mutex<Option<Result<Applied>>>>;
 
 struct Asked {
     told: Told,
-    since: u64,
+    /// Until when an answer is waited for.
+    until: u64,
 }
 
 pub(crate) struct Client {
@@ -112,7 +113,7 @@ impl Client {
                     self.asked = None;
                     self.hear(outcome, now, masters.len(), dice);
                 }
-                None if now > asked.since + PATIENCE => {
+                None if now > asked.until => {
                     self.asked = None;
                     self.elsewhere(now, masters.len(), dice);
                 }
@@ -187,7 +188,8 @@ impl Client {
         let deed = self.deed.clone().unwrap();
         let (command, op) = (self.command(&deed), self.op(&deed));
         let told = Told::default();
-        self.asked = Some(Asked { told: told.clone(), since: now });
+        let until = now + dice.random_range(PATIENCE.0..PATIENCE.1);
+        self.asked = Some(Asked { told: told.clone(), until });
         let at = self.at;
         process.handle().spawn(async move {
             let caller = Caller { user: "u".into(), group: "g".into() };

@@ -14,6 +14,12 @@ pub(crate) enum Fault {
         calls: Option<u32>,
         loss: Loss,
     },
+    /// The process is killed, and its directory is gone, or its log has lost its end, when it comes back. What was durable
+    /// is not any more, so one master may have this in one schedule.
+    Spoil {
+        master: usize,
+        how: Spoil,
+    },
     /// Nothing of the process runs, while its clock goes on.
     Pause(usize),
     /// Masters are cut off from each other: no message from a first to a second.
@@ -23,6 +29,14 @@ pub(crate) enum Fault {
     SlowDisk(usize, (u64, u64)),
     /// Whoever leads hands over.
     HandOver,
+}
+
+/// What happens to a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Spoil {
+    Wipe,
+    /// So many bytes are missing from the end of the log.
+    Cut(u64),
 }
 
 /// What ends a trouble.
@@ -39,8 +53,8 @@ pub(crate) enum End {
 pub(crate) fn draw(dice: &mut StdRng, masters: usize, leader: Option<usize>) -> (Fault, u64, Option<End>) {
     let any = dice.random_range(0..masters);
     // Who leads has most to lose.
-    let victim = leader.filter(|_| dice.random_bool(0.5)).unwrap_or(any);
-    match dice.random_range(0..14) {
+    let victim = leader.filter(|_| dice.random_bool(0.7)).unwrap_or(any);
+    match dice.random_range(0..15) {
         0..=3 => {
             let loss = match dice.random_range(0..4) {
                 0 => Loss::Nothing,
@@ -76,19 +90,23 @@ pub(crate) fn draw(dice: &mut StdRng, masters: usize, leader: Option<usize>) -> 
             let slowest = dice.random_range(20..600);
             (Fault::SlowDisk(victim, (5, slowest)), dice.random_range(300..3000), Some(End::FastDisk(victim)))
         }
+        13 => {
+            let how = if dice.random_bool(0.5) { Spoil::Wipe } else { Spoil::Cut(dice.random_range(1..600)) };
+            (Fault::Spoil { master: victim, how }, dice.random_range(10..1500), Some(End::Start(victim)))
+        }
         _ => (Fault::HandOver, 0, None),
     }
 }
 
 fn cut(dice: &mut StdRng, masters: usize, victim: usize) -> Vec<(usize, usize)> {
     let others = (0..masters).filter(|other| *other != victim);
-    match dice.random_range(0..4) {
+    match dice.random_range(0..6) {
         // Alone.
-        0 => others.flat_map(|other| [(victim, other), (other, victim)]).collect(),
+        0..=2 => others.flat_map(|other| [(victim, other), (other, victim)]).collect(),
         // It hears and is not heard.
-        1 => others.map(|other| (victim, other)).collect(),
+        3 => others.map(|other| (victim, other)).collect(),
         // It is heard and hears nothing.
-        2 => others.map(|other| (other, victim)).collect(),
+        4 => others.map(|other| (other, victim)).collect(),
         // Some ways, either direction.
         _ => {
             let ways = (0..masters).flat_map(|from| (0..masters).map(move |to| (from, to)));

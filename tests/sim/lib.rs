@@ -10,9 +10,10 @@
 //! of any call). **What is left out**: HTTP/2 and TCP, the master's services above the journal, errors of a disk, names
 //! of files that are lost in a crash, and two threads at once.
 //!
-//! **What is checked**, all the while: one leader a term; a read under the lease sees everything that was acknowledged
+//! **What is checked**, all the while: never two masters hold the leader's lease; a read under it sees everything that was acknowledged
 //! before; nothing fails that must not. At the end, with all trouble gone: there is progress, every replica has the same
-//! bytes, and in them is everything that was acknowledged, exactly once.
+//! bytes, and in them is everything that was acknowledged, exactly once. Leaders are told apart by term *and* node
+//! (openraft's advanced leader ids): a term may see two, one after the other.
 //!
 //! **Seeds.** A schedule is drawn from its seed alone and runs on one thread, so a seed that fails fails again, step by
 //! step: a test compares the traces of two runs. `SIM_SEED=n` runs one, `SIM_TRACE=1` with all that happens in it,

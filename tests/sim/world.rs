@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::disk::Loss;
-use crate::faults::{End, Fault, draw};
+use crate::faults::{End, Fault, Spoil, draw};
 use crate::kernel;
 use crate::network::{Message, Network, Weather};
 use crate::process::Process;
@@ -15,8 +15,9 @@ use goosefs_master::journal::Op;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Milliseconds between two moments that the simulation tells apart.
@@ -24,7 +25,7 @@ const TICK: u64 = 2;
 /// For a cluster to be founded, and to come together once all is well again.
 const PATIENCE: u64 = 40_000;
 /// How long things go wrong.
-const TROUBLE: u64 = 8_000;
+const TROUBLE: u64 = 6_000;
 /// Lines of the trace that a failure shows.
 const SHOWN: usize = 400;
 /// By so much, in thousandths, clocks may run too fast or too slow.
@@ -37,6 +38,7 @@ pub(crate) struct Report {
     pub(crate) terms: u64,
     pub(crate) crashes: u64,
     pub(crate) reads: u64,
+    pub(crate) spoils: u64,
     pub(crate) virtual_ms: u64,
     /// Checksum of everything that happened: the same seed gives the same.
     pub(crate) trace: u32,
@@ -44,12 +46,12 @@ pub(crate) struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { acknowledged, retries, terms, crashes, reads, virtual_ms, trace } = self;
+        let Report { acknowledged, retries, terms, crashes, reads, spoils, virtual_ms, trace } = self;
         write!(
             f,
             "acknowledged={acknowledged} retries={retries} terms={terms} crashes={crashes} reads={reads} "
         )?;
-        write!(f, "virtual_ms={virtual_ms} trace={trace}")
+        write!(f, "spoils={spoils} virtual_ms={virtual_ms} trace={trace}")
     }
 }
 
@@ -97,9 +99,15 @@ pub(crate) struct World {
     /// Thousandths by which each master's clock runs fast.
     drift: Vec<i64>,
     loss: Vec<Loss>,
+    /// What is to happen to a directory before its master starts again.
+    spoil: Option<(usize, Spoil)>,
+    spoils: u64,
     ends: Vec<(u64, End)>,
     clients: Vec<Client>,
-    leaders: BTreeMap<u64, u64>,
+    /// The last term that a leader was seen in.
+    term: u64,
+    /// Who held the leader's lease last, and when.
+    holder: Option<(usize, u64)>,
     crashes: u64,
     reads: u64,
     trace: Trace,
@@ -117,9 +125,10 @@ pub(crate) fn simulate(seed: u64) -> Report {
     Report {
         acknowledged: world.clients.iter().map(|client| client.acknowledged).sum(),
         retries: world.clients.iter().map(|client| client.retries).sum(),
-        terms: world.leaders.last_key_value().map_or(0, |(term, _)| *term),
+        terms: world.term,
         crashes: world.crashes,
         reads: world.reads,
+        spoils: world.spoils,
         virtual_ms: world.now,
         trace: world.trace.checksum,
     }
@@ -142,9 +151,12 @@ impl World {
             held: (0..masters).map(|_| Vec::new()).collect(),
             drift: (0..masters).map(|_| dice.random_range(-DRIFT..=DRIFT)).collect(),
             loss: vec![Loss::Nothing; masters],
+            spoil: None,
+            spoils: 0,
             ends: Vec::new(),
             clients: (0..3).map(Client::new).collect(),
-            leaders: BTreeMap::new(),
+            term: 0,
+            holder: None,
             crashes: 0,
             reads: 0,
             trace: Trace {
@@ -185,6 +197,9 @@ impl World {
         let loss = self.loss[master];
         kernel::disk(|disk| disk.recover(master, loss, &mut self.dice));
         let folder = self.folder.path().join(master.to_string());
+        if let Some((_, how)) = self.spoil.take_if(|(whose, _)| *whose == master) {
+            spoil(&folder, how);
+        }
         self.processes[master] = Some(Process::start(master, self.masters, &folder, &self.network));
     }
 
@@ -281,16 +296,20 @@ impl World {
             self.fail(&format!("a task of master {master} panicked"));
         }
         let Some(node) = &process.node else { return };
-        let (status, id) = (node.status().borrow().clone(), node.node_id().0);
+        let (status, holds) = (node.status().borrow().clone(), node.check_lease().is_ok());
         if status.role == Role::Failed {
             self.fail(&format!("master {master} failed: {:?}", status.problem));
         }
-        if status.role != Role::Leader {
-            return;
+        if status.role == Role::Leader {
+            self.term = self.term.max(status.term);
         }
-        let known = *self.leaders.entry(status.term).or_insert_with(|| id);
-        if known != id {
-            self.fail(&format!("nodes {known} and {id} lead in term {}", status.term));
+        if holds {
+            if let Some((other, at)) = self.holder.replace((master, self.now))
+                && other != master
+                && at == self.now
+            {
+                self.fail(&format!("masters {other} and {master} both hold the leader's lease"));
+            }
         }
     }
 
@@ -333,7 +352,7 @@ impl World {
     /// Lets things go wrong.
     fn trouble(&mut self) {
         let until = self.now + self.dice.random_range(TROUBLE / 4..=TROUBLE);
-        let pace = self.dice.random_range(400..3000);
+        let pace = self.dice.random_range(300..2500);
         let mut next = self.now;
         while self.now < until {
             self.tick(true);
@@ -360,6 +379,15 @@ impl World {
                     None => self.crash(master),
                 }
             }
+            Fault::Spoil { master, how } => {
+                if self.spoils > 0 || self.processes[master].is_none() {
+                    return;
+                }
+                self.spoils += 1;
+                self.loss[master] = Loss::Nothing;
+                self.spoil = Some((master, how));
+                self.crash(master);
+            }
             Fault::Pause(master) => self.paused[master] = self.processes[master].is_some(),
             Fault::Cut(ways) => ways.into_iter().for_each(|(from, to)| self.network.cut(from, to, true)),
             Fault::Weather(weather) => self.network.set_weather(weather),
@@ -383,6 +411,9 @@ impl World {
             End::Start(master) => self.start(master),
             End::Resume(master) => {
                 self.paused[master] = false;
+                // Who asks at once finds it as it was when it was stopped.
+                self.set_clock(master);
+                self.read(master);
                 for message in std::mem::take(&mut self.held[master]) {
                     self.hand_over(message);
                 }
@@ -467,4 +498,32 @@ impl World {
             self.fail("the replicas differ");
         }
     }
+}
+
+fn spoil(folder: &Path, how: Spoil) {
+    match how {
+        Spoil::Wipe => std::fs::remove_dir_all(folder).unwrap(),
+        Spoil::Cut(bytes) => {
+            let logs = find(folder, &|path| path.extension().is_some_and(|extension| extension == "raftlog"));
+            let Some(newest) = logs.into_iter().max() else { return };
+            let written = std::fs::read(&newest).unwrap();
+            // Room was made for more than was written.
+            let end = written.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+            let file = std::fs::File::options().write(true).open(newest).unwrap();
+            file.set_len(end.saturating_sub(bytes)).unwrap();
+        }
+    }
+}
+
+fn find(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(find(&path, wanted));
+        } else if wanted(&path) {
+            found.push(path);
+        }
+    }
+    found
 }

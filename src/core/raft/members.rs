@@ -334,13 +334,14 @@ impl Members {
         }
     }
 
-    /// We lead, a joint configuration is committed, and it is not ours that is under way.
+    /// We lead, a joint configuration is committed, and it is not ours that is under way. Leaders are told apart by term and
+    /// node: two may follow each other in one term.
     fn half_way(&self) -> bool {
         let metrics = self.metrics.borrow_watched();
         metrics.state.is_leader()
             && metrics.membership_config == metrics.committed_membership_config
             && metrics.membership_config.membership().get_joint_config().len() > 1
-            && metrics.membership_config.log_id().is_some_and(|id| id.leader_id.term < metrics.current_term)
+            && metrics.membership_config.log_id().is_some_and(|id| id.leader_id < metrics.vote.leader_id)
     }
 
     /// A learner that may vote, its slot, and the voters then.

@@ -74,9 +74,10 @@ pub(super) fn status(me: &Me, metrics: &Metrics, recovered: u64, problem: Option
     }
 }
 
-/// Has applied an entry of the present term, hence everything that was acknowledged before it.
+/// Has applied an entry of the present leader, hence everything that was acknowledged before it. The term alone would not
+/// do: two leaders may follow each other in one.
 fn current(metrics: &Metrics) -> bool {
-    metrics.last_applied.is_some_and(|id| id.leader_id.term == metrics.current_term)
+    metrics.last_applied.is_some_and(|id| id.leader_id == metrics.vote.leader_id)
 }
 
 /// Leads and has applied the first entry of its own term, hence everything that was acknowledged before.
