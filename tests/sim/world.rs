@@ -303,13 +303,12 @@ impl World {
         if status.role == Role::Leader {
             self.term = self.term.max(status.term);
         }
-        if holds {
-            if let Some((other, at)) = self.holder.replace((master, self.now))
-                && other != master
-                && at == self.now
-            {
-                self.fail(&format!("masters {other} and {master} both hold the leader's lease"));
-            }
+        if holds
+            && let Some((other, at)) = self.holder.replace((master, self.now))
+            && other != master
+            && at == self.now
+        {
+            self.fail(&format!("masters {other} and {master} both hold the leader's lease"));
         }
     }
 
