@@ -6,11 +6,17 @@
 // In the suite's own functions, too, a failure is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod direct;
+mod fsync;
+mod full;
 mod power;
+mod silent;
 mod writers;
 
+use goosefs_client::Client;
 use goosefs_harness::Masters;
 use std::path::Path;
+use std::time::Duration;
 
 /// A planned cluster on disks that fail; none where such disks cannot be had.
 fn plan(flags: &[&str]) -> Option<Masters> {
@@ -18,6 +24,11 @@ fn plan(flags: &[&str]) -> Option<Masters> {
     Masters::plan_on_frail_disks(binary, &std::env::temp_dir(), flags)
         .inspect_err(|error| eprintln!("SKIPPED: no disks of ours here: {error:#}"))
         .ok()
+}
+
+/// A client that is not long kept by masters that are gone.
+fn observer(masters: &Masters) -> Client {
+    masters.client_with(|config| config.connect_timeout = Duration::from_millis(500))
 }
 
 fn seed() -> u64 {

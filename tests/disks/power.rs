@@ -1,8 +1,7 @@
 //! The power of all masters fails at once.
 
 use crate::writers::{Writers, names};
-use crate::{plan, seed};
-use goosefs_client::Client;
+use crate::{observer, plan, seed};
 use goosefs_harness::{LONG, Lost, MASTERS, Masters};
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
@@ -26,10 +25,6 @@ fn cut(masters: &mut Masters, dice: &mut StdRng, round: usize) -> Lost {
         all = Lost { pages: all.pages + lost.pages, folders: all.folders + lost.folders };
     }
     all
-}
-
-fn observer(masters: &Masters) -> Client {
-    masters.client_with(|config| config.connect_timeout = Duration::from_millis(500))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What a busy machine makes of a healthy cluster: masters that start wait for each other, Raft speaks of lateness and of
-/// messages that an election overtook.
-const BUSY: [&str; 3] =
-    ["this master waits", "failed to send a heartbeat", "will be ignored because Leader vote changed"];
+/// messages that an election overtook, and a disk that all share keeps a log waiting.
+const BUSY: [&str; 4] = [
+    "this master waits",
+    "failed to send a heartbeat",
+    "will be ignored because Leader vote changed",
+    "the disk of the Raft log does not answer",
+];
 
 /// Lines that say WARN or ERROR, or tell of a panic, and contain nothing of `allowed`; each with its log's name.
 pub(crate) fn unexpected(folder: &Path, allowed: &[String]) -> std::io::Result<Vec<String>> {

@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -275,6 +275,25 @@ impl Masters {
                 bail!("master {id} did not stop within {STOP:?}");
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until master `id` ends, though nobody asked it to, and gives its exit status.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub async fn ended_by_itself(&mut self, id: usize) -> anyhow::Result<ExitStatus> {
+        let mut child = self.children[id].take().with_context(|| format!("master {id} does not run"))?;
+        let until = Instant::now() + LONG;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > until {
+                self.children[id] = Some(child);
+                bail!("master {id} still runs after {LONG:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 

@@ -35,8 +35,10 @@ type Raft = openraft::Raft<Types, StateMachine>;
 
 /// Between two looks at the disk.
 const LOOK: Duration = Duration::from_millis(500);
-/// A leader with a full disk that nobody relieved tries again after this.
+/// A leader with a full or silent disk that nobody relieved tries again after this.
 const HAND_OVER_AGAIN: Duration = Duration::from_secs(60);
+/// A disk that keeps the log waiting for so long is silent.
+const SILENT: Duration = Duration::from_secs(1);
 /// How long a master that is to write a backup may take to catch up.
 const CATCH_UP: Duration = Duration::from_secs(20);
 /// The master that is to take over is asked again after so long: the message may be lost, or come before the last entries.
@@ -106,6 +108,7 @@ impl Node {
         let node = Node::assemble(opened, counters, runtime, handle);
         node.watch_over(tasks);
         node.watch_space();
+        node.watch_disk();
         Ok(node)
     }
 
@@ -202,16 +205,51 @@ impl Node {
                     return;
                 }
                 let Some(inner) = inner.upgrade() else { return };
-                let leads = inner.status.borrow().role == Role::Leader;
-                let lately = tried.is_some_and(|tried: std::time::Instant| tried.elapsed() < HAND_OVER_AGAIN);
-                if space.low() && leads && !lately {
-                    tried = Some(std::time::Instant::now());
-                    if let Err(error) = (Node { inner }).transfer_leadership().await {
-                        tracing::warn!(%error, "the disk is nearly full and no other master can lead");
-                    }
+                if space.low() {
+                    (Node { inner }).be_relieved(&mut tried, "nearly full").await;
                 }
             }
         });
+    }
+
+    /// Hands the lead over while the disk keeps the log waiting. A quorum of the others commits without it, but what they
+    /// have and it has not piles up in memory, and one more trouble would stop all.
+    fn watch_disk(&self) {
+        let (inner, log, stop) =
+            (Arc::downgrade(&self.inner), self.inner.log.clone(), self.inner.tasks.stop());
+        let _on = self.inner.handle.enter();
+        self.inner.tasks.spawn("disk", async move {
+            let (mut tried, mut was_silent) = (None, false);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(SILENT / 4) => {}
+                }
+                let (waiting, silent) = (log.waiting(), log.waiting() >= SILENT);
+                match (std::mem::replace(&mut was_silent, silent), silent) {
+                    (false, true) => tracing::error!(?waiting, "the disk of the Raft log does not answer"),
+                    (true, false) => tracing::info!("the disk of the Raft log answers again"),
+                    _ => {}
+                }
+                let Some(inner) = inner.upgrade() else { return };
+                inner.lease.silent.store(silent, Ordering::SeqCst);
+                if silent {
+                    (Node { inner }).be_relieved(&mut tried, "silent").await;
+                }
+            }
+        });
+    }
+
+    /// Hands the lead over, if this node has it and did not try lately, because of what its disk is.
+    async fn be_relieved(self, tried: &mut Option<std::time::Instant>, disk: &str) {
+        let leads = self.inner.status.borrow().role == Role::Leader;
+        if !leads || tried.is_some_and(|tried| tried.elapsed() < HAND_OVER_AGAIN) {
+            return;
+        }
+        *tried = Some(std::time::Instant::now());
+        if let Err(error) = self.transfer_leadership().await {
+            tracing::warn!(%error, "the disk is {disk} and no other master can lead");
+        }
     }
 
     /// Serves the Raft service on `listener`, on Raft's own threads; `others` (client calls that a standby forwards) are
@@ -279,6 +317,14 @@ impl Node {
             true => status.role != Role::Leader && status.leader.is_some(),
             false => !arriving(status),
         });
+        let mut in_touch = inner.in_touch.clone();
+        let settled = async {
+            tokio::select! {
+                _ = settled => {}
+                // Nothing will be known here.
+                _ = in_touch.wait_for(|in_touch| !in_touch), if handing_over => {}
+            }
+        };
         // After that the caller is told what is known by then.
         let _late = tokio::time::timeout(inner.me.config.election_max * 2, settled).await;
     }

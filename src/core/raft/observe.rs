@@ -174,11 +174,14 @@ pub(super) struct Lease {
     counters: Counters,
     /// Leadership is on its way to another: from then on the followers' promise to wait is void.
     pub(super) handing_over: AtomicBool,
+    /// The disk of the log does not answer. The core then waits for it as soon as it hears of another leader, and cannot
+    /// say so.
+    pub(super) silent: AtomicBool,
 }
 
 impl Lease {
     pub(super) fn new(me: Arc<Me>, metrics: MetricsWatch, counters: Counters) -> Lease {
-        Lease { me, metrics, counters, handing_over: AtomicBool::new(false) }
+        Lease { me, metrics, counters, handing_over: AtomicBool::new(false), silent: AtomicBool::new(false) }
     }
 
     /// How long after a quorum's acknowledgement nobody else can have been elected: followers refuse votes for
@@ -189,8 +192,12 @@ impl Lease {
     }
 
     /// False for a leader that has not heard from a quorum for so long that another may have been elected: followers wait
-    /// for the lease and the shortest election time. What it has begun may never end here, but on another master.
+    /// for the lease and the shortest election time. What it has begun may never end here, but on another master. The same
+    /// holds of one that hands over because its disk is silent.
     fn in_touch(&self) -> bool {
+        if self.handing_over.load(Ordering::SeqCst) && self.silent.load(Ordering::SeqCst) {
+            return false;
+        }
         let metrics = self.metrics.borrow_watched();
         let config = &self.me.config;
         let mut voters = metrics.membership_config.voter_ids();

@@ -23,7 +23,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use window::Window;
 use writer::{Job, Writer};
@@ -37,6 +37,8 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// What all handles of one log see.
 struct Shared {
     state: RwLock<State>,
+    /// Since when the writer has been at what it does; `None` while it waits for something to do.
+    busy: Mutex<Option<Instant>>,
 }
 
 struct State {
@@ -106,6 +108,7 @@ impl LogStore {
                 vote: recovered.vote,
                 committed: recovered.committed,
             }),
+            busy: Mutex::new(None),
         });
         let (jobs, queue) = mpsc::channel();
         let writer = Writer::new(queue, disk, mark, shared.clone(), counters.clone());
@@ -122,6 +125,11 @@ impl LogStore {
     /// Index of the last entry, 0 when there is none.
     pub(super) fn last_index(&self) -> u64 {
         self.shared.state.read().last.map_or(0, |id| id.index)
+    }
+
+    /// How long the disk has kept the writer waiting.
+    pub(super) fn waiting(&self) -> Duration {
+        self.shared.busy.lock().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Whether there is neither an entry nor a vote.

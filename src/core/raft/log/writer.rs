@@ -98,11 +98,19 @@ impl Writer {
 
     /// Does what waits; with `wait`, waits for it. False when it was told to stop.
     fn work(&mut self, wait: bool) -> bool {
-        let mut next = match self.first(wait) {
+        let next = match self.first(wait) {
             Ok(job) => Some(job),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
+        *self.shared.busy.lock() = Some(Instant::now());
+        let goes_on = self.carry_out(next);
+        *self.shared.busy.lock() = None;
+        goes_on
+    }
+
+    /// Does `next` and what else has come meanwhile, durably. False when it was told to stop.
+    fn carry_out(&mut self, mut next: Option<Job>) -> bool {
         while let Some(job) = next {
             if let Job::Stop(stopped) = job {
                 self.flush();
