@@ -49,19 +49,45 @@ pub(crate) enum End {
     FastDisk(usize),
 }
 
-/// Draws a trouble, how long it lasts in milliseconds, and how it ends. `leader` is who leads, if it is known.
-pub(crate) fn draw(dice: &mut StdRng, masters: usize, leader: Option<usize>) -> (Fault, u64, Option<End>) {
+/// A trouble, how long it lasts in milliseconds, and how it ends.
+pub(crate) type Trouble = (Fault, u64, Option<End>);
+
+/// Draws what goes wrong at one moment. `leader` is who leads, if it is known.
+pub(crate) fn draw(dice: &mut StdRng, masters: usize, leader: Option<usize>) -> Vec<Trouble> {
+    if dice.random_ratio(1, 10) {
+        return all_but_one(dice, masters, leader.unwrap_or(0));
+    }
+    vec![one(dice, masters, leader)]
+}
+
+/// One is cut off, and the others crash and are back soon: what they promised it must hold.
+fn all_but_one(dice: &mut StdRng, masters: usize, one: usize) -> Vec<Trouble> {
+    let others: Vec<usize> = (0..masters).filter(|other| *other != one).collect();
+    let ways: Vec<_> = others.iter().flat_map(|other| [(one, *other), (*other, one)]).collect();
+    let mut troubles = vec![(Fault::Cut(ways.clone()), dice.random_range(200..1500), Some(End::Mend(ways)))];
+    for master in others {
+        let fault = Fault::Crash { master, calls: None, loss: loss(dice) };
+        troubles.push((fault, dice.random_range(2..60), Some(End::Start(master))));
+    }
+    troubles
+}
+
+fn loss(dice: &mut StdRng) -> Loss {
+    match dice.random_range(0..4) {
+        0 => Loss::Nothing,
+        1 => Loss::Everything,
+        2 => Loss::Tail,
+        _ => Loss::Some,
+    }
+}
+
+fn one(dice: &mut StdRng, masters: usize, leader: Option<usize>) -> Trouble {
     let any = dice.random_range(0..masters);
     // Who leads has most to lose.
     let victim = leader.filter(|_| dice.random_bool(0.7)).unwrap_or(any);
     match dice.random_range(0..15) {
         0..=3 => {
-            let loss = match dice.random_range(0..4) {
-                0 => Loss::Nothing,
-                1 => Loss::Everything,
-                2 => Loss::Tail,
-                _ => Loss::Some,
-            };
+            let loss = loss(dice);
             let calls = dice.random_bool(0.5).then(|| dice.random_range(0..40));
             let fault = Fault::Crash { master: victim, calls, loss };
             (fault, dice.random_range(10..2000), Some(End::Start(victim)))

@@ -357,10 +357,11 @@ impl World {
             self.tick(true);
             if self.now >= next {
                 let leader = self.leader();
-                let (fault, time, end) = draw(&mut self.dice, self.masters, leader);
-                self.note(&format!("{fault:?} for {time} ms"));
-                self.ends.extend(end.map(|end| (self.now + time, end)));
-                self.begin(fault);
+                for (fault, time, end) in draw(&mut self.dice, self.masters, leader) {
+                    self.note(&format!("{fault:?} for {time} ms"));
+                    self.ends.extend(end.map(|end| (self.now + time, end)));
+                    self.begin(fault);
+                }
                 next = self.now + self.dice.random_range(10..=pace);
             }
         }

@@ -20,7 +20,8 @@ pub(super) const SYNC_EVERY: Duration = Duration::from_millis(200);
 const MAGIC: u64 = u64::from_le_bytes(*b"GFSMARK1");
 const WORDS: usize = 10;
 const RECORD: usize = WORDS * 8 + 4;
-/// The two records take turns, in pages of their own, so that a torn write leaves the other.
+/// The two records lie in pages of their own and take turns at every sync: the one that is on disk is never written to, so
+/// a write that a power cut tears leaves it.
 const STRIDE: u64 = 4096;
 
 /// What was acknowledged.
@@ -34,6 +35,8 @@ pub(super) struct Acknowledged {
 pub(super) struct Mark {
     file: File,
     sequence: u64,
+    /// Where the record lies that may be written.
+    offset: u64,
     current: Acknowledged,
     dirty_since: Option<Instant>,
 }
@@ -45,13 +48,18 @@ impl Mark {
     /// I/O errors.
     pub(super) fn open(path: &Path) -> io::Result<(Mark, Option<Acknowledged>)> {
         let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
-        let found =
-            [0, STRIDE].into_iter().filter_map(|offset| read(&file, offset)).max_by_key(|(seq, _)| *seq);
+        let both = [0, STRIDE].into_iter().filter_map(|offset| Some((offset, read(&file, offset)?)));
+        let found = both.max_by_key(|(_, (sequence, _))| *sequence);
+        let offset = found.map_or(0, |(offset, _)| STRIDE - offset);
+        let found = found.map(|(_, record)| record);
         let (sequence, current) = found.unwrap_or_default();
-        let mut mark = Mark { file, sequence, current, dirty_since: None };
+        let mut mark = Mark { file, sequence, offset, current, dirty_since: None };
         if found.is_none() {
             mark.set(Acknowledged::default())?;
-            mark.sync()?;
+        }
+        // What the process before us has written last may not be on disk yet.
+        mark.sync()?;
+        if found.is_none() {
             crate::raft::identity::sync_parent(path)?;
         }
         Ok((mark, found.map(|(_, acknowledged)| acknowledged)))
@@ -68,7 +76,7 @@ impl Mark {
     pub(super) fn set(&mut self, acknowledged: Acknowledged) -> io::Result<()> {
         self.sequence += 1;
         let bytes = encode(self.sequence, &acknowledged);
-        self.file.write_all_at(&bytes, STRIDE * (self.sequence % 2))?;
+        self.file.write_all_at(&bytes, self.offset)?;
         self.current = acknowledged;
         self.dirty_since.get_or_insert_with(Instant::now);
         Ok(())
@@ -83,7 +91,9 @@ impl Mark {
     /// I/O errors.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        self.dirty_since = None;
+        if self.dirty_since.take().is_some() {
+            self.offset = STRIDE - self.offset;
+        }
         Ok(())
     }
 }
@@ -150,8 +160,12 @@ mod tests {
         let path = folder.path().join("mark");
         let (mut mark, _) = Mark::open(&path).unwrap();
         mark.set(at(5)).unwrap();
+        mark.sync().unwrap();
+        mark.sync().unwrap();
+        // Both come before the next sync, so both may be torn.
         mark.set(at(6)).unwrap();
-        mark.file.write_all_at(&[0xFF; 4], STRIDE * (mark.sequence % 2) + 40).unwrap();
+        mark.set(at(7)).unwrap();
+        mark.file.write_all_at(&[0xFF; 4], mark.offset + 40).unwrap();
         assert_eq!(Mark::open(&path).unwrap().1, Some(at(5)));
     }
 }
