@@ -57,6 +57,14 @@ pub mod method {
         pub name: &'static str,
     }
 
+    impl Method {
+        /// Whether its calls wait for something to happen, so that one is always open without anything to send.
+        #[must_use]
+        pub fn is_long_poll(self) -> bool {
+            self == CHANGES
+        }
+    }
+
     macro_rules! methods {
         ($($(#[$doc:meta])* $constant:ident = $number:literal, $name:literal;)*) => {
             $($(#[$doc])* pub const $constant: Method = Method { number: $number, name: $name };)*

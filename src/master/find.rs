@@ -4,7 +4,7 @@
 
 use crate::journal::Journal;
 use crate::mounts::{Freshness, Loader};
-use crate::namespace::Resolved;
+use crate::namespace::{Namespace, Resolved};
 use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::path::NsPath;
 use goosefs_core::proto::internal::{Attr, Fingerprint, NodeKind};
@@ -147,6 +147,20 @@ impl Finder {
             Ok(_) | Err(_) => false,
         };
         if changed { self.journal.read()?.lookup(parent, name) } else { known }
+    }
+
+    /// The entry `name` of a directory, if it is in `namespace` and as fresh as asked for. None says nothing: ask
+    /// [`Finder::child`].
+    pub(crate) fn known_child(
+        &self,
+        namespace: &Namespace,
+        parent: InodeId,
+        name: &str,
+        freshness: Freshness,
+    ) -> Option<Attr> {
+        let attr = namespace.lookup(parent, name).ok()?;
+        let fresh = attr.kind != NodeKind::File as i32 || freshness.interval_ms().is_none();
+        fresh.then_some(attr)
     }
 
     /// Somebody found that the under-storage does not have the version `suspect` of a content: if that is the one we

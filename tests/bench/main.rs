@@ -9,7 +9,9 @@
 //! | `cold` | a cold file from a web server through FUSE against `curl` |
 //! | `creates` | creates per second against fdatasyncs per second of the same disk |
 //! | `memory` | resident memory of every process after 100,000 files were created |
-//! | `scale` | a namespace of a million files: memory per inode, operations per second, recovery |
+//! | `scale` | a namespace of a million files: memory per inode, operations per second and what bounds them, recovery |
+//!
+//! `--only steady` runs nothing but the full load for ten minutes (`--seconds`), and fails if there was an election.
 
 mod cached;
 mod cold;
@@ -23,6 +25,7 @@ use anyhow::Context;
 use clap::Parser;
 use dev::Dev;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Figures of a dev cluster of the real binary.
 #[derive(Parser, Debug)]
@@ -39,9 +42,15 @@ struct Args {
     /// Rounds of each measurement; medians are printed.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only these: cached, cold, creates, memory, scale.
+    /// Only these: cached, cold, creates, memory, scale; or steady, which runs only when it is named.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Of `scale` only the operations whose names begin so: getattr, GetStatus, list, create, rename, delete.
+    #[arg(long, value_delimiter = ',')]
+    operations: Vec<String>,
+    /// How long `steady` loads.
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
 }
 
 impl Args {
@@ -63,7 +72,10 @@ async fn measure(args: &Args, folder: &Path) -> anyhow::Result<()> {
         whole_cluster(args, folder).await?;
     }
     if args.wants("scale") {
-        scale::run(&args.binary, folder, args.files).await?;
+        scale::run(&args.binary, folder, args.files, &args.operations).await?;
+    }
+    if args.only.iter().any(|only| only == "steady") {
+        scale::steady(&args.binary, folder, args.files, Duration::from_secs(args.seconds)).await?;
     }
     Ok(())
 }

@@ -100,7 +100,7 @@ struct State {
 
 #[derive(Clone, Debug)]
 struct Leader {
-    address: String,
+    address: Arc<str>,
     channel: Channel,
     generation: u64,
 }
@@ -202,7 +202,7 @@ impl Masters {
     /// `Unavailable` after the deadline.
     pub async fn leader(&self) -> Result<String> {
         let until = Instant::now() + self.inner.config.deadline;
-        Ok(self.find(None, until).await?.address)
+        Ok(self.find(None, until).await?.address.to_string())
     }
 
     /// The configured addresses.
@@ -381,7 +381,7 @@ impl Masters {
     async fn follow(&self, old: &Leader, hint: &str) -> bool {
         self.inner.depose(old);
         let newer = || self.inner.leader_after(Some(old.generation)).is_some();
-        if hint.is_empty() || hint == old.address {
+        if hint.is_empty() || hint == &*old.address {
             return newer();
         }
         let _alone = self.inner.search.lock().await;
@@ -441,7 +441,7 @@ impl Inner {
     fn crown(&self, address: String, channel: Channel) -> Leader {
         let mut state = self.state.lock();
         state.generation += 1;
-        let leader = Leader { address, channel, generation: state.generation };
+        let leader = Leader { address: address.into(), channel, generation: state.generation };
         if state.leader.as_ref().is_none_or(|known| known.address != leader.address) {
             tracing::debug!(leader = %leader.address, "found the leading master");
         }

@@ -15,7 +15,6 @@ const FRESH: Duration = Duration::from_secs(60);
 const REMEMBERED: usize = 10_000;
 
 /// What was looked up, and when.
-#[derive(Clone)]
 struct Known {
     at: Instant,
     groups: Arc<[String]>,
@@ -28,12 +27,15 @@ pub(super) struct Groups {
 }
 
 impl Groups {
+    /// The groups of a user who was looked up lately.
+    pub(super) fn known(&self, user: &str) -> Option<Arc<[String]>> {
+        let known = self.known.lock();
+        known.get(user).filter(|known| known.at.elapsed() < FRESH).map(|known| known.groups.clone())
+    }
+
     /// The groups of a caller. Of one whom this machine does not know it is the group that the caller named.
     pub(super) async fn of(&self, caller: &Caller) -> Arc<[String]> {
-        let known = self.known.lock().get(&caller.user).cloned();
-        if let Some(Known { at, groups }) = known
-            && at.elapsed() < FRESH
-        {
+        if let Some(groups) = self.known(&caller.user) {
             return groups;
         }
         // The directory of users may be remote.

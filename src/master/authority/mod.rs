@@ -70,6 +70,23 @@ impl Authority {
             return Who::superuser();
         }
         let groups = self.groups.of(caller).await;
+        self.of_member(caller, groups)
+    }
+
+    /// As [`Authority::of_peer`], if nothing has to be looked up for it.
+    pub(crate) fn of_known_peer(&self, peer: &Peer) -> Option<Who> {
+        if !self.guarded || peer.hello.role == MOUNT_ROLE {
+            return Some(Who::superuser());
+        }
+        let caller = peer.hello.caller.as_ref()?;
+        if caller.user == self.superuser {
+            return Some(Who::superuser());
+        }
+        let groups = self.groups.known(&caller.user)?;
+        Some(self.of_member(caller, groups))
+    }
+
+    fn of_member(&self, caller: &Caller, groups: Arc<[String]>) -> Who {
         if groups.contains(&self.supergroup) {
             return Who::superuser();
         }

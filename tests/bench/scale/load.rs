@@ -1,10 +1,10 @@
 //! Making the files, and finding them again.
 
+use super::cost::{Cost, Meter};
 use crate::creates::create;
-use crate::report::rate;
 use anyhow::Context;
 use goosefs_client::Client;
-use goosefs_core::id::InodeId;
+use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::path::NsPath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ pub(crate) const CALLERS: usize = 64;
 pub(crate) const PER_DIRECTORY: u64 = 1000;
 
 /// The files `/scale/d<n>/f<number>`.
+#[derive(Clone)]
 pub(crate) struct Files {
     directories: Arc<Vec<InodeId>>,
     nodes: Arc<Vec<u64>>,
@@ -24,7 +25,7 @@ pub(crate) struct Files {
 
 impl Files {
     /// Makes `count` files, all callers at once, and prints how fast.
-    pub(crate) async fn create(clients: &[Client], count: u64) -> anyhow::Result<Files> {
+    pub(crate) async fn create(clients: &[Client], meter: &Meter<'_>, count: u64) -> anyhow::Result<Files> {
         let first = clients.first().context("no clients")?;
         let mut directories = Vec::new();
         for number in 0..count.div_ceil(PER_DIRECTORY) {
@@ -34,6 +35,7 @@ impl Files {
         let directories = Arc::new(directories);
         let nodes: Arc<Vec<AtomicU64>> = Arc::new((0..count).map(|_| AtomicU64::new(0)).collect());
         let number = Arc::new(AtomicU64::new(0));
+        let running = meter.start()?;
         let begun = Instant::now();
         let callers = clients.iter().map(|client| {
             let (client, number) = (client.clone(), number.clone());
@@ -50,9 +52,32 @@ impl Files {
         for caller in futures::future::join_all(callers).await {
             caller.context("a caller panicked")??;
         }
-        println!("  created by {CALLERS} callers: {:.0} files/s", rate(count as f64, begun.elapsed()));
+        Cost::head();
+        running.stop(count, begun.elapsed())?.print("create, all files", CALLERS);
         let nodes = nodes.iter().map(|node| node.load(Ordering::Relaxed)).collect();
         Ok(Files { directories, nodes: Arc::new(nodes) })
+    }
+
+    /// Ends the writing of all of them, all callers at once, and prints how fast.
+    pub(crate) async fn complete(&self, clients: &[Client], meter: &Meter<'_>) -> anyhow::Result<()> {
+        let number = Arc::new(AtomicU64::new(0));
+        let running = meter.start()?;
+        let begun = Instant::now();
+        let callers = clients.iter().map(|client| {
+            let (client, number, nodes) = (client.clone(), number.clone(), self.nodes.clone());
+            tokio::spawn(async move {
+                loop {
+                    let next = number.fetch_add(1, Ordering::Relaxed);
+                    let Some(node) = nodes.get(usize::try_from(next)?) else { return anyhow::Ok(()) };
+                    client.inodes().complete(ContentId(*node), 0, &client.config().caller).await?;
+                }
+            })
+        });
+        for caller in futures::future::join_all(callers).await {
+            caller.context("a caller panicked")??;
+        }
+        running.stop(self.len(), begun.elapsed())?.print("complete, all files", CALLERS);
+        Ok(())
     }
 
     pub(crate) fn len(&self) -> u64 {

@@ -46,6 +46,11 @@ impl Master {
         })
     }
 
+    /// Its process.
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// Ends it as a crash does.
     pub(super) fn kill(&mut self) -> anyhow::Result<()> {
         kill(Pid::from_raw(self.pid), Signal::SIGKILL)?;
@@ -76,6 +81,7 @@ impl Master {
         self.metric("goosefs_raft_applied_index").map(|value| value as u64)
     }
 
+    /// A number of its metrics page; none while it does not answer or has no such number.
     pub(super) fn metric(&self, name: &str) -> Option<f64> {
         let mut stream = TcpStream::connect(&self.web).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::proto::internal::{
     HelloRequest, HelloResponse, ReadContentRequest, VersionRequest, VersionResponse,
 };
-use crate::proto::method::{self, Method};
+use crate::proto::method;
 use crate::rpc::server;
 use crate::task::Tasks;
 use async_trait::async_trait;
@@ -44,17 +44,19 @@ impl FrameService for Bench {
             }
             return call.finish(outcome).await;
         }
-        let answer = call.request::<VersionRequest>().map(|request| VersionResponse {
-            content: request.content,
-            length: 1,
-            ..Default::default()
-        });
+        let answer = call.request().map(version);
         call.answer(answer).await;
     }
 
-    fn brief(&self, method: Method) -> bool {
-        self.brief && method == method::VERSION
+    fn call_at_once(&self, call: &mut BriefCall<'_>) {
+        if self.brief && call.method == method::VERSION {
+            call.answer(call.request().map(version));
+        }
     }
+}
+
+fn version(request: VersionRequest) -> VersionResponse {
+    VersionResponse { content: request.content, length: 1, ..Default::default() }
 }
 
 /// `(name, channel)` over TCP and over a Unix socket.

@@ -148,7 +148,7 @@ impl Channel {
     pub async fn call<Q: Message, A: Message + Default>(&self, method: Method, request: &Q) -> Result<A> {
         let link = self.link();
         let (sender, answer) = oneshot::channel();
-        let call = Open::new(Arc::clone(&self.handle), Slot::Unary(sender))?;
+        let call = Open::new(Arc::clone(&self.handle), method, Slot::Unary(sender))?;
         link.send(
             Header { method: method.number, flags: LAST, ..Header::new(Kind::Request, call.number) },
             request,
@@ -178,7 +178,7 @@ impl Channel {
 
     fn open_stream<Q: Message>(&self, method: Method, request: &Q, flags: u8) -> Result<(Open, Arc<Stream>)> {
         let stream = Arc::new(Stream::new());
-        let open = Open::new(Arc::clone(&self.handle), Slot::Stream(Arc::clone(&stream)))?;
+        let open = Open::new(Arc::clone(&self.handle), method, Slot::Stream(Arc::clone(&stream)))?;
         let header = Header { method: method.number, flags, ..Header::new(Kind::Request, open.number) };
         self.link().send(header, request)?;
         Ok((open, stream))
@@ -322,8 +322,8 @@ struct Open {
 }
 
 impl Open {
-    fn new(handle: Arc<Handle>, slot: Slot) -> Result<Open> {
-        let number = handle.link.open(slot)?;
+    fn new(handle: Arc<Handle>, method: Method, slot: Slot) -> Result<Open> {
+        let number = handle.link.open(method, slot)?;
         Ok(Open { handle, number, over: false })
     }
 

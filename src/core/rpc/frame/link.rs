@@ -6,6 +6,7 @@ use super::socket::Socket;
 use super::stream::Stream;
 use super::wire::{self, HEADER, Header, Kind, MAX_PAYLOAD};
 use crate::error::{Code, Error, Result};
+use crate::proto::method::Method;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use prost::Message;
@@ -69,6 +70,8 @@ pub(crate) struct Link {
 struct Streams {
     last: u32,
     slots: HashMap<u32, Slot>,
+    /// Those of them that only wait for something to happen: few.
+    long_polls: Vec<u32>,
     closed: bool,
 }
 
@@ -126,11 +129,11 @@ impl Link {
         }
     }
 
-    /// Opens a stream under a free number.
+    /// Opens a stream for a call of `method` under a free number.
     ///
     /// # Errors
     /// `Unavailable` when the connection is closed or the peer takes no more.
-    pub(crate) fn open(&self, slot: Slot) -> Result<u32> {
+    pub(crate) fn open(&self, method: Method, slot: Slot) -> Result<u32> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Error::new(Code::Unavailable, format!("{} is shutting down", self.peer)));
         }
@@ -145,15 +148,25 @@ impl Link {
         }
         streams.last = number;
         streams.slots.insert(number, slot);
+        if method.is_long_poll() {
+            streams.long_polls.push(number);
+        }
         Ok(number)
     }
 
-    /// Takes a stream that the peer opened as `number`.
+    /// Takes a stream that the peer opened as `number` for a call of `method`.
     ///
     /// # Errors
     /// `Corrupt` when the number is in use, `Busy` when there are `limit` streams already.
-    pub(crate) fn accept(&self, number: u32, stream: &Arc<Stream>, limit: usize) -> Result<()> {
+    pub(crate) fn accept(
+        &self,
+        number: u32,
+        method: Method,
+        stream: &Arc<Stream>,
+        limit: usize,
+    ) -> Result<()> {
         let mut streams = self.streams.lock();
+        let streams = &mut *streams;
         if streams.closed {
             return Err(Error::new(Code::Unavailable, "the connection is closed"));
         }
@@ -161,11 +174,12 @@ impl Link {
             return Err(Error::new(Code::Busy, format!("{limit} calls of this connection are under way")));
         }
         match streams.slots.entry(number) {
-            std::collections::hash_map::Entry::Occupied(_) => {
-                Err(Error::new(Code::Corrupt, format!("stream {number} was opened twice")))
-            }
+            std::collections::hash_map::Entry::Occupied(_) => Err(opened_twice(number)),
             std::collections::hash_map::Entry::Vacant(vacant) => {
                 vacant.insert(Slot::Stream(Arc::clone(stream)));
+                if method.is_long_poll() {
+                    streams.long_polls.push(number);
+                }
                 Ok(())
             }
         }
@@ -175,6 +189,7 @@ impl Link {
     pub(crate) fn remove(&self, number: u32) -> Option<Slot> {
         let (slot, empty) = {
             let mut streams = self.streams.lock();
+            streams.long_polls.retain(|poll| *poll != number);
             (streams.slots.remove(&number), streams.slots.is_empty())
         };
         if empty {
@@ -192,8 +207,23 @@ impl Link {
     }
 
     /// Streams that are open.
+    #[cfg(test)]
     pub(crate) fn open_streams(&self) -> usize {
         self.streams.lock().slots.len()
+    }
+
+    /// Whether more is under way than one call (long polls aside), so that small frames are worth collecting.
+    fn crowded(&self) -> bool {
+        let streams = self.streams.lock();
+        streams.slots.len() > streams.long_polls.len() + 1
+    }
+
+    /// A call that is answered without being opened has this number.
+    ///
+    /// # Errors
+    /// `Corrupt` when the number is in use.
+    pub(crate) fn pass(&self, number: u32) -> Result<()> {
+        if self.streams.lock().slots.contains_key(&number) { Err(opened_twice(number)) } else { Ok(()) }
     }
 
     /// Waits until no stream is open.
@@ -223,19 +253,36 @@ impl Link {
 
     /// Takes every open stream out.
     pub(crate) fn take_all(&self) -> HashMap<u32, Slot> {
-        let all = std::mem::take(&mut self.streams.lock().slots);
+        let all = {
+            let mut streams = self.streams.lock();
+            streams.long_polls.clear();
+            std::mem::take(&mut streams.slots)
+        };
         self.idle.notify_waiters();
         all
     }
 
-    /// Sends a small frame with a message; at once when no other stream is open.
+    /// Sends a small frame with a message; at once when no other call is under way.
     ///
     /// # Errors
     /// `InvalidArgument` when the message is too long.
     pub(crate) fn send<M: Message>(&self, header: Header, message: &M) -> Result<()> {
-        self.outbox.urgent(|out| wire::encode(header, message, out))?;
-        self.flush(self.open_streams() <= 1);
+        self.queue_message(header, message)?;
+        self.flush_small();
         Ok(())
+    }
+
+    /// Queues a small frame with a message; it leaves with the next flush.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the message is too long.
+    pub(crate) fn queue_message<M: Message>(&self, header: Header, message: &M) -> Result<()> {
+        self.outbox.urgent(|out| wire::encode(header, message, out))
+    }
+
+    /// Sends what is queued: at once when no other call is under way, else collected by the writer.
+    pub(crate) fn flush_small(&self) {
+        self.flush(!self.crowded());
     }
 
     /// Queues a small frame without a message; it leaves with the next flush.
@@ -403,6 +450,10 @@ impl Link {
             }
         }
     }
+}
+
+fn opened_twice(number: u32) -> Error {
+    Error::new(Code::Corrupt, format!("stream {number} was opened twice"))
 }
 
 /// Closes a connection when the task that serves it ends, however it ends.

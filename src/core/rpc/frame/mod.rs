@@ -47,6 +47,6 @@ pub use link::KeepAlive;
 pub(crate) use reader::broken;
 pub use serve::check_cluster;
 pub(crate) use serve::serve_connection;
-pub use server::{Call, FrameService, Incoming, Peer};
+pub use server::{BriefCall, Call, FrameService, Incoming, Peer};
 pub(crate) use socket::Socket;
 pub(crate) use wire::MAGIC;

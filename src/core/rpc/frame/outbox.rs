@@ -5,7 +5,7 @@
 //! bulk between batches of about 1 MiB, so that a big stream does not delay small calls; frames of one stream that must
 //! keep their order are therefore all put into the same queue.
 //!
-//! With nothing else under way the sender writes at once on its own task ([`Outbox::flush`] with `inline`), which saves
+//! With no other call under way (long polls aside) the sender writes at once on its own task ([`Outbox::flush`] with `inline`), which saves
 //! the wake-up of the writer; under load the writer collects what many senders queue.
 
 use super::reader::broken;

@@ -3,20 +3,18 @@
 use super::client::credit;
 use super::link::{CloseOnDrop, KeepAlive, Link, Slot};
 use super::reader::{Frame, Reader};
-use super::server::{Call, FrameService, Peer};
+use super::server::{BriefCall, Call, FrameService, Peer};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::wire::{Header, Kind, LAST, MAGIC, MAX_HELLO, MAX_MESSAGE};
 use crate::error::{Code, Error, Result};
-use crate::proto::internal::{ClusterMark, HelloRequest};
+use crate::proto::internal::{ClusterMark, Empty, HelloRequest};
 use crate::proto::method::{self, Method};
 use crate::task::Tasks;
-use futures::FutureExt;
 use prost::Message;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// The frame protocol's version in `Hello`.
@@ -33,6 +31,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Calls of one connection at a time; more are answered `Busy`.
 const MAX_CALLS: usize = 4096;
+
+/// After so many frames that arrived together others have their turn: some of them may have been answered at once.
+const BATCH: usize = 128;
 
 /// Compares cluster marks of two peers; a mark that is absent or has an empty or all-zero id is not known yet and fits
 /// all.
@@ -164,17 +165,22 @@ impl Connection {
         }
     }
 
-    /// Waits for a frame and handles all that have arrived with it; their answers leave together.
+    /// Waits for a frame and handles those that have arrived with it; their answers leave together.
     async fn batch(&self, reader: &mut Reader) -> Result<()> {
         // A peer that does not read its answers gets no more requests taken.
         self.link.outbox.urgent_room().await;
         let mut next = Some(reader.next(&self.link.socket).await?);
         self.link.note_heard();
         self.link.outbox.cork();
+        let mut count = 0;
         let handled = loop {
             let Some(frame) = next else { break Ok(()) };
+            count += 1;
             if let Err(error) = self.receive(frame) {
                 break Err(error);
+            }
+            if count == BATCH {
+                break Ok(());
             }
             next = match reader.buffered() {
                 Ok(next) => next,
@@ -183,6 +189,9 @@ impl Connection {
         };
         self.link.outbox.uncork();
         self.link.flush(true);
+        if count == BATCH {
+            tokio::task::yield_now().await;
+        }
         handled
     }
 
@@ -225,11 +234,14 @@ impl Connection {
             self.link.queue_error(number, &Error::new(Code::Unavailable, "the server is shutting down"));
             return Ok(());
         }
+        if frame.header.has(LAST) && self.answered_at_once(method, &frame)? {
+            return Ok(());
+        }
         let stream = Arc::new(Stream::new());
         if frame.header.has(LAST) {
             stream.finish();
         }
-        match self.link.accept(number, &stream, MAX_CALLS) {
+        match self.link.accept(number, method, &stream, MAX_CALLS) {
             Ok(()) => {}
             Err(error) if error.code == Code::Busy => {
                 self.link.queue_error(number, &error);
@@ -247,28 +259,33 @@ impl Connection {
             ordered: false,
             ended: false,
         };
-        self.dispatch(method, call);
+        let service = Arc::clone(&self.service);
+        self.tasks.spawn_request(method.name, async move { service.call(call).await });
         Ok(())
     }
 
-    fn dispatch(&self, method: Method, call: Call) {
-        let service = Arc::clone(&self.service);
-        if !self.service.brief(method) {
-            self.tasks.spawn_request(method.name, async move { service.call(call).await });
-            return;
+    /// Whether the service answered the call on this task.
+    ///
+    /// # Errors
+    /// `Corrupt` when the call's number is in use.
+    fn answered_at_once(&self, method: Method, frame: &Frame) -> Result<bool> {
+        let number = frame.header.stream;
+        self.link.pass(number)?;
+        let mut call = BriefCall {
+            method,
+            peer: &self.peer,
+            link: &self.link,
+            number,
+            message: &frame.message,
+            ended: false,
+        };
+        let work = std::panic::AssertUnwindSafe(|| self.service.call_at_once(&mut call));
+        if std::panic::catch_unwind(work).is_err() {
+            tracing::error!(method = method.name, "a request's handler panicked");
+            let text = format!("{} ended without an answer", method.name);
+            call.answer::<Empty>(Err(Error::new(Code::Internal, text)));
         }
-        let work = async move { service.call(call).await };
-        let mut work = Box::pin(std::panic::AssertUnwindSafe(work).catch_unwind());
-        // A future may be polled by one task and go on in another: the last waker counts.
-        match work.as_mut().poll_unpin(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => tracing::error!(method = method.name, "a request's handler panicked"),
-            Poll::Pending => self.tasks.spawn_request(method.name, async move {
-                if work.await.is_err() {
-                    tracing::error!(method = method.name, "a request's handler panicked");
-                }
-            }),
-        }
+        Ok(call.ended)
     }
 
     /// Ends when the role stops and all calls have ended: new ones are refused from then on, those that take too long are

@@ -30,13 +30,46 @@ pub trait FrameService: Send + Sync + 'static {
     /// One call. It must end by [`Call::answer`] or [`Call::finish`]; dropping it, or a panic, answers `Internal`.
     async fn call(&self, call: Call);
 
-    /// Whether calls of `method` take no more than some ten microseconds of computing before they answer or first wait:
-    /// reads from memory, say. They are begun on the connection's own task, which halves their cost; while one computes,
-    /// the connection's other calls wait. Whatever waits goes on on a task of its own, as all other calls do from the
-    /// start.
-    fn brief(&self, method: Method) -> bool {
-        let _ = method;
-        false
+    /// Answers a call on the connection's own task, if that takes no more than some ten microseconds of computing and
+    /// waits for nothing but short locks: a read from memory, say. That is less than half the cost of a task; while it
+    /// computes, the connection's other calls wait. What is not answered here goes to [`FrameService::call`].
+    fn call_at_once(&self, call: &mut BriefCall<'_>) {
+        let _ = call;
+    }
+}
+
+/// One call that may be answered at once. Its request is whole, its answer is one message.
+#[derive(Debug)]
+pub struct BriefCall<'a> {
+    /// Which.
+    pub method: Method,
+    /// From whom.
+    pub peer: &'a Peer,
+    pub(super) link: &'a Link,
+    pub(super) number: u32,
+    pub(super) message: &'a Bytes,
+    pub(super) ended: bool,
+}
+
+impl BriefCall<'_> {
+    /// The request.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it cannot be decoded.
+    pub fn request<Q: Message + Default>(&self) -> Result<Q> {
+        decode(self.method, self.message.clone())
+    }
+
+    /// Answers and ends the call. The answer leaves with those of all calls that arrived together.
+    pub fn answer<A: Message>(&mut self, answer: Result<A>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let header = Header::new(Kind::End, self.number);
+        let queued = answer.and_then(|message| self.link.queue_message(header, &message));
+        if let Err(error) = queued {
+            self.link.queue_error(self.number, &error);
+        }
     }
 }
 
@@ -224,7 +257,7 @@ impl Call {
         } else {
             self.link.outbox.urgent_room().await;
             self.link.queue_error(self.number, &error);
-            self.link.flush(self.link.open_streams() <= 1);
+            self.link.flush_small();
         }
         self.link.remove(self.number);
     }

@@ -2,7 +2,7 @@
 
 use socket2::SockRef;
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use tokio::io::Interest;
@@ -36,10 +36,16 @@ impl Socket {
 
     /// Reads what is there; 0 at the end of the stream, `WouldBlock` when nothing is there.
     pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => stream.try_read(into),
-            Socket::Unix(stream) => stream.try_read(into),
-        }
+        let (room, mut brought) = (into.len(), 0);
+        let read = match self {
+            Socket::Tcp(stream) => {
+                stream.try_io(Interest::READABLE, || emptied(stream.try_read(into), room, &mut brought))
+            }
+            Socket::Unix(stream) => {
+                stream.try_io(Interest::READABLE, || emptied(stream.try_read(into), room, &mut brought))
+            }
+        };
+        if brought > 0 { Ok(brought) } else { read.map(|()| 0) }
     }
 
     /// Writes what fits.
@@ -78,6 +84,13 @@ impl Socket {
             Socket::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Both),
         };
     }
+}
+
+/// A read that brought less than there was room for has emptied the socket, and epoll(7) reports what comes next. Saying
+/// `WouldBlock` has tokio wait for that, where the next read would ask the kernel in vain.
+fn emptied(read: io::Result<usize>, room: usize, brought: &mut usize) -> io::Result<()> {
+    *brought = read?;
+    if *brought > 0 && *brought < room { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
 }
 
 #[allow(unsafe_code)]

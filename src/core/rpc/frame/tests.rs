@@ -6,7 +6,7 @@ use crate::proto::internal::{
     ClusterMark, Empty, GetAttrRequest, HelloRequest, HelloResponse, ReadContentRequest, ResolveRequest,
     VersionRequest, VersionResponse, WireError, WriteContentRequest, WriteContentResponse, WriteFlush,
 };
-use crate::proto::method::{self, Method};
+use crate::proto::method;
 use crate::rpc::server;
 use crate::task::Tasks;
 use async_trait::async_trait;
@@ -90,7 +90,7 @@ impl FrameService for Echo {
             }
             method::GET_ATTR => panic!("on purpose"),
             method::LOOKUP => drop(call),
-            method::PERSIST => {
+            method::PERSIST | method::CHANGES => {
                 let cancelled = call.cancelled();
                 tokio::select! {
                     permit = self.gate.acquire() => permit.unwrap().forget(),
@@ -125,8 +125,17 @@ impl FrameService for Echo {
         }
     }
 
-    fn brief(&self, method: Method) -> bool {
-        self.brief && method != method::READ_CONTENT
+    fn call_at_once(&self, call: &mut BriefCall<'_>) {
+        match call.method {
+            method::VERSION if self.brief => {
+                let answer = call
+                    .request::<VersionRequest>()
+                    .map(|request| VersionResponse { content: request.content, ..Default::default() });
+                call.answer(answer);
+            }
+            method::GET_ATTR if self.brief => panic!("on purpose"),
+            _ => {}
+        }
     }
 }
 
@@ -191,6 +200,26 @@ async fn many_callers_each_get_their_own_answer() {
         for caller in callers {
             caller.await.unwrap();
         }
+    }
+}
+
+/// A long poll must not keep calls from leaving at once, nor calls that are answered at once from being counted.
+#[tokio::test]
+async fn calls_beside_a_long_poll_and_in_great_numbers_are_all_answered() {
+    for brief in [false, true] {
+        let served = Served::start(Echo { brief, ..Echo::new() }).await;
+        let channel = served.connect().await;
+        let mut poll = std::pin::pin!(channel.call::<_, Empty>(method::CHANGES, &Empty {}));
+        assert!(futures::poll!(poll.as_mut()).is_pending());
+        assert_eq!(version(&channel, 1).await.unwrap(), 1);
+        let many = (0..2000).map(|content| version(&channel, content));
+        let answers = futures::future::join_all(many).await;
+        assert!(answers.into_iter().zip(0..).all(|(answer, content)| answer.unwrap() == content));
+        assert!(futures::poll!(poll.as_mut()).is_pending());
+        served.service.gate.add_permits(1);
+        poll.await.unwrap();
+        let link = served.service.last_link.lock().clone().unwrap();
+        until("the server has forgotten all", || link.open_streams() == 0).await;
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `cluster` | versions, mounts, workers, heartbeats, the cluster itself |
 //! | `digest` | what this master's own copy of the namespace is |
 //!
+//! Lookups and attributes that are in memory are answered on the connection's own task, under the same lease as all reads.
 //! Heartbeats, digests and questions about the cluster are answered by every master, all else by the leader; the others say
 //! `NotLeader` and who it is.
 
@@ -15,10 +16,11 @@ mod nodes;
 
 use crate::authority::Who;
 use crate::master::Master;
+use crate::namespace::Namespace;
 use async_trait::async_trait;
 use goosefs_core::proto::internal::{Caller, HelloRequest, HelloResponse};
 use goosefs_core::proto::method::{self, Method};
-use goosefs_core::rpc::frame::{Call, FrameService, Peer, check_cluster};
+use goosefs_core::rpc::frame::{BriefCall, Call, FrameService, Peer, check_cluster};
 use goosefs_core::{Code, Error, Result};
 use std::future::Future;
 use std::sync::Arc;
@@ -53,6 +55,29 @@ impl Frames {
         };
         self.master.metrics.rpc(method.name, started.elapsed(), outcome.is_ok());
         call.answer(outcome).await;
+    }
+
+    /// Answers what `work` finds in the namespace, if this master leads, knows the caller and `work` need not wait. Any
+    /// doubt leaves the call to [`FrameService::call`].
+    fn answer_at_once<Q, A>(
+        &self,
+        call: &mut BriefCall<'_>,
+        work: impl FnOnce(&Master, &Namespace, &Who, &Q) -> Option<Result<A>>,
+    ) where
+        Q: prost::Message + Default,
+        A: prost::Message,
+    {
+        let started = Instant::now();
+        let Some(who) = self.master.authority.of_known_peer(call.peer) else { return };
+        let Ok(request) = call.request::<Q>() else { return };
+        let found = match self.master.journal.read() {
+            Ok(namespace) => work(&self.master, &namespace, &who, &request),
+            Err(_) => None,
+        };
+        if let Some(outcome) = found {
+            self.master.metrics.rpc(call.method.name, started.elapsed(), outcome.is_ok());
+            call.answer(outcome);
+        }
     }
 
     /// As [`Frames::answer`], for what not everybody may.
@@ -103,6 +128,18 @@ impl FrameService for Frames {
         let ours = node.mark();
         check_cluster(ours.map(Into::into).as_ref(), request.cluster.as_ref())?;
         Ok(HelloResponse { version: 1, cluster: ours.map(Into::into), worker: 0, node: node.node_id().0 })
+    }
+
+    fn call_at_once(&self, call: &mut BriefCall<'_>) {
+        match call.method {
+            method::LOOKUP => self.answer_at_once(call, nodes::known_entry),
+            method::GET_ATTR => {
+                self.answer_at_once(call, |_, namespace, who, request| {
+                    Some(nodes::attr(namespace, who, request))
+                });
+            }
+            _ => {}
+        }
     }
 
     async fn call(&self, call: Call) {

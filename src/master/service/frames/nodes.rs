@@ -49,10 +49,29 @@ pub(super) async fn lookup(master: Arc<Master>, who: Who, request: LookupRequest
     Ok(AttrResponse { attr: Some(attr) })
 }
 
+/// As [`lookup`], if what is known is fresh enough.
+pub(super) fn known_entry(
+    master: &Master,
+    namespace: &Namespace,
+    who: &Who,
+    request: &LookupRequest,
+) -> Option<Result<AttrResponse>> {
+    let parent = InodeId(request.parent);
+    if let Err(error) = who.open(namespace, parent, SEARCH) {
+        return Some(Err(error));
+    }
+    let freshness = Freshness::of_age(request.sync_interval_ms, master.freshness());
+    let attr = master.finder.known_child(namespace, parent, &request.name, freshness)?;
+    Some(Ok(AttrResponse { attr: Some(attr) }))
+}
+
 pub(super) async fn get_attr(master: Arc<Master>, who: Who, request: GetAttrRequest) -> Result<AttrResponse> {
-    let namespace = master.journal.read()?;
+    attr(&*master.journal.read()?, &who, &request)
+}
+
+pub(super) fn attr(namespace: &Namespace, who: &Who, request: &GetAttrRequest) -> Result<AttrResponse> {
     let attr = namespace.attr(request.node)?;
-    who.reach(&namespace, InodeId(attr.inode))?;
+    who.reach(namespace, InodeId(attr.inode))?;
     Ok(AttrResponse { attr: Some(attr) })
 }
 
