@@ -38,7 +38,7 @@ fix: ## Format, and mend what clippy can
 	cargo clippy --fix --allow-dirty --allow-staged --workspace --all-targets
 	cargo fmt --all
 
-bench: build ## Figures, as ratios in one run, with both commands shown
+bench: build ## Figures, as ratios in one run, with both commands shown; ARGS="--only steady": ten minutes of load, no election
 	cargo run --release --locked -p goosefs-bench -- --binary $(GOOSEFS) $(ARGS)
 
 failover: build ## Lose leaders under load, 100 times and 20 by SIGTERM; prints the gaps and what was lost, doubled or stale (root)
