@@ -4,7 +4,9 @@ Every step connects anew, with SIMPLE authentication, and ends with an exception
 """
 
 import hashlib
+import json
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from goosefs import Config, Goosefs, WriteType
@@ -100,7 +102,47 @@ def check_many(fs):
     assert not wrong, f"{len(wrong)} files are wrong, such as {wrong[:5]}"
 
 
-STEPS = {step.__name__: step for step in [round_trip, write_for_fuse, check, write_many, check_many]}
+def work_on(fs, folder, stop):
+    """Makes directories and looks at them until `stop` is there, as a program that takes no error for an answer.
+
+    Prints how many calls were answered, which errors were seen, and the longest time without an answer.
+    """
+    errors, longest, answered = {}, 0.0, 0
+
+    def insist(call):
+        nonlocal longest, answered
+        begun = time.monotonic()
+        for attempt in range(10_000):
+            try:
+                value = call()
+                break
+            except AlreadyExists:
+                # What an earlier try, whose answer was lost, has done.
+                assert attempt > 0
+                value = None
+                break
+            except NotFound:
+                raise
+            except Exception as error:
+                kind = type(error).__name__
+                errors[kind] = errors.get(kind, 0) + 1
+                time.sleep(0.01)
+        answered += 1
+        longest = max(longest, time.monotonic() - begun)
+        return value
+
+    fs.mkdir(folder, recursive=True)
+    made = 0
+    while made % 20 or not insist(lambda: fs.exists(stop)):
+        insist(lambda: fs.mkdir(f"{folder}/{made}"))
+        insist(lambda: fs.get_status(f"{folder}/{made}"))
+        made += 1
+    there = {status.name for status in fs.list_status(folder)}
+    assert there == {str(number) for number in range(made)}, f"{len(there)} of {made} are there"
+    print(json.dumps({"answered": answered, "errors": errors, "longest_s": round(longest, 3)}))
+
+
+STEPS = {step.__name__: step for step in [round_trip, write_for_fuse, check, write_many, check_many, work_on]}
 
 if __name__ == "__main__":
     step, masters, *extra = sys.argv[1:]

@@ -79,3 +79,36 @@ fn files_written_by_the_python_client_read_back_everywhere_and_survive_a_joining
     );
     cluster.finish().unwrap();
 }
+
+/// A vendor client tries its masters in turn and pauses between rounds, which is its own affair; a program that repeats what
+/// failed must get on in this time on a busy machine. README says what was measured.
+const PATIENCE_SECONDS: f64 = 15.0;
+
+#[test]
+fn the_python_client_gets_on_when_the_leader_is_killed() {
+    let Some(python) = Python::prepare("leader killed") else { return };
+    let allowed = ["leader", "raft", "Raft", "master", "Truncating log file"].map(str::to_owned).to_vec();
+    let mut cluster = DevCluster::start(Launch { allowed, ..Launch::new(GOOSEFS) }).unwrap();
+    let masters = cluster.masters().join(",");
+    let said = std::thread::scope(|scope| {
+        let working = scope.spawn(|| python.step("work_on", &masters, &["/work", "/stop"]));
+        let mut enough = 0;
+        for _ in 0..3 {
+            enough += 50;
+            goosefs_harness::wait_for("the client works", || {
+                assert!(!working.is_finished(), "the client has ended");
+                cluster.goosefs(&["fs", "ls", "/work"]).stdout.lines().count() > enough
+            });
+            let victim = format!("master-{}", cluster.leader());
+            cluster.kill(&victim).unwrap();
+            enough = cluster.goosefs(&["fs", "ls", "/work"]).stdout.lines().count();
+            cluster.restart(&victim).unwrap();
+        }
+        assert_eq!(cluster.goosefs(&["fs", "mkdir", "/stop"]).code, Some(0));
+        working.join().unwrap()
+    });
+    println!("three leaders were killed: {}", said.trim());
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(said["longest_s"].as_f64().unwrap() < PATIENCE_SECONDS, "{said}");
+    cluster.finish().unwrap();
+}

@@ -223,6 +223,18 @@ impl DevCluster {
         self.record.masters.iter().map(|master| master.rpc.clone()).collect()
     }
 
+    /// The number of the master that leads now.
+    ///
+    /// # Panics
+    /// When none does.
+    #[must_use]
+    pub fn leader(&self) -> usize {
+        let said = self.goosefs(&["fs", "masterInfo"]);
+        let address = said.stdout.lines().find_map(|line| line.strip_prefix("current leader master: "));
+        let found = self.masters().iter().position(|master| Some(master.as_str()) == address);
+        found.unwrap_or_else(|| panic!("no leader: {}", said.stdout))
+    }
+
     /// The binary under test.
     #[must_use]
     pub fn binary(&self) -> Binary {

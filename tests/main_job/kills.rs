@@ -42,13 +42,6 @@ fn create_on(folder: &Path, made: &AtomicU64, stop: &AtomicBool) -> (BTreeSet<St
     (names, slowest)
 }
 
-fn leader(cluster: &DevCluster) -> usize {
-    let said = cluster.goosefs(&["fs", "masterInfo"]);
-    let address = said.stdout.lines().find_map(|line| line.strip_prefix("current leader master: "));
-    let address = address.unwrap_or_else(|| panic!("no leader: {}", said.stdout));
-    cluster.masters().iter().position(|master| master == address).unwrap()
-}
-
 #[test]
 fn leaders_die_and_nobody_minds() {
     let Some(launch) = launch("leaders_die_and_nobody_minds") else { return };
@@ -76,7 +69,7 @@ fn leaders_die_and_nobody_minds() {
         let writer = scope.spawn(|| create_on(&folder, &made, &stop));
         let mut gaps = Vec::new();
         for _ in 0..ROUNDS {
-            let victim = format!("master-{}", leader(&cluster));
+            let victim = format!("master-{}", cluster.leader());
             cluster.kill(&victim).unwrap();
             let killed = Instant::now();
             // The one that was under way may have been acknowledged before; the one after it was not.
