@@ -42,7 +42,7 @@ struct Known {
 }
 
 type Model = BTreeMap<String, Known>;
-type Told = Arc<Mutex<Option<Result<Applied>>>>;
+type Told = Arc<Mutex<Option<Result<(Applied, u64)>>>>;
 
 struct Asked {
     told: Told,
@@ -88,28 +88,26 @@ impl Client {
         self.deed.is_none()
     }
 
-    /// Takes an answer that has come, asks again, or begins something new if it may. What it was told, for the trace.
+    /// Takes an answer that has come, asks again, or begins something new if it may. What it was told, for the trace, and the
+    /// index that the master which acknowledged had reached by then.
     pub(crate) fn turn(
         &mut self,
         now: u64,
         masters: &[Option<Process>],
         more: bool,
         dice: &mut StdRng,
-    ) -> Option<String> {
+    ) -> Option<(String, Option<u64>)> {
         let mut said = None;
         if let Some(asked) = &self.asked {
             let told = asked.told.lock().take();
             match told {
                 Some(outcome) => {
-                    said = Some(format!(
-                        "client {}: {:?} {}",
-                        self.number,
-                        self.deed,
-                        match &outcome {
-                            Ok(_) => "done".to_owned(),
-                            Err(error) => format!("{:?}", error.code),
-                        }
-                    ));
+                    let reached = outcome.as_ref().ok().map(|(_, index)| *index);
+                    let outcome = outcome.map(|(applied, _)| applied);
+                    let end = outcome
+                        .as_ref()
+                        .map_or_else(|error| format!("{:?}", error.code), |_| "done".to_owned());
+                    said = Some((format!("client {}: {:?} {end}", self.number, self.deed), reached));
                     self.asked = None;
                     self.hear(outcome, now, masters.len(), dice);
                 }
@@ -194,6 +192,7 @@ impl Client {
         process.handle().spawn(async move {
             let caller = Caller { user: "u".into(), group: "g".into() };
             let outcome = journal.propose(command, &caller, op).await;
+            let outcome = outcome.map(|applied| (applied, journal.state().read().last_index()));
             if !kernel::disk(|disk| disk.is_dead(at)) {
                 *told.lock() = Some(outcome);
             }

@@ -57,7 +57,17 @@ pub(crate) fn draw(dice: &mut StdRng, masters: usize, leader: Option<usize>) -> 
     if dice.random_ratio(1, 10) {
         return all_but_one(dice, masters, leader.unwrap_or(0));
     }
-    vec![one(dice, masters, leader)]
+    let trouble = one(dice, masters, leader);
+    if let (Fault::HandOver, Some(leader)) = (&trouble.0, leader)
+        && dice.random_bool(0.7)
+    {
+        // Whoever hands over does not hear that it is done.
+        let ways: Vec<_> =
+            (0..masters).filter(|other| *other != leader).map(|other| (other, leader)).collect();
+        let deaf = (Fault::Cut(ways.clone()), dice.random_range(100..1000), Some(End::Mend(ways)));
+        return vec![trouble, deaf];
+    }
+    vec![trouble]
 }
 
 /// One is cut off, and the others crash and are back soon: what they promised it must hold.
@@ -85,7 +95,7 @@ fn one(dice: &mut StdRng, masters: usize, leader: Option<usize>) -> Trouble {
     let any = dice.random_range(0..masters);
     // Who leads has most to lose.
     let victim = leader.filter(|_| dice.random_bool(0.7)).unwrap_or(any);
-    match dice.random_range(0..15) {
+    match dice.random_range(0..16) {
         0..=3 => {
             let loss = loss(dice);
             let calls = dice.random_bool(0.5).then(|| dice.random_range(0..40));

@@ -11,7 +11,7 @@
 //! of files that are lost in a crash, and two threads at once.
 //!
 //! **What is checked**, all the while: never two masters hold the leader's lease; a read under it sees everything that was acknowledged
-//! before; nothing fails that must not. At the end, with all trouble gone: there is progress, every replica has the same
+//! before; a master that says it has caught up has it too; nothing fails that must not. At the end, with all trouble gone: there is progress, every replica has the same
 //! bytes, and in them is everything that was acknowledged, exactly once. Leaders are told apart by term *and* node
 //! (openraft's advanced leader ids): a term may see two, one after the other.
 //!

@@ -4,7 +4,7 @@ use crate::world::simulate;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Seconds that `make test` gives it.
@@ -17,6 +17,9 @@ const SHOWN: usize = 300;
 fn setting(name: &str) -> Option<u64> {
     Some(std::env::var(name).ok()?.parse().unwrap())
 }
+
+/// Something panicked in this process.
+pub(crate) static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// Figures by name.
 type Figures = BTreeMap<String, u64>;
@@ -45,6 +48,12 @@ fn run(seed: u64) -> Result<Figures, String> {
 #[test]
 fn the_schedule_of_one_seed() {
     let Some(seed) = setting("SIM_SEED") else { return };
+    // A task that panics takes only itself down, and the rest would wait for it.
+    let shown = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        shown(panic);
+        PANICKED.store(true, Ordering::Relaxed);
+    }));
     let report = simulate(seed);
     println!("report {report}");
 }

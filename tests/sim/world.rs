@@ -6,19 +6,22 @@ use crate::faults::{End, Fault, Spoil, draw};
 use crate::kernel;
 use crate::network::{Message, Network, Weather};
 use crate::process::Process;
+use crate::tests::PANICKED;
 use goosefs_core::checksum::crc32c_append;
 use goosefs_core::proto::internal::Caller;
 use goosefs_core::proto::journal::entry::Command;
 use goosefs_core::proto::journal::{Found, Mount};
 use goosefs_core::raft::Role;
-use goosefs_master::journal::Op;
+use goosefs_master::journal::{Op, State};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Milliseconds between two moments that the simulation tells apart.
 const TICK: u64 = 2;
@@ -86,6 +89,15 @@ impl Drop for Trace {
     }
 }
 
+/// A master that waits until it has everything that was acknowledged by now.
+struct CatchingUp {
+    master: usize,
+    /// Whose state it is: a process that has ended has none.
+    state: Weak<State>,
+    index: u64,
+    done: Arc<Mutex<bool>>,
+}
+
 pub(crate) struct World {
     seed: u64,
     masters: usize,
@@ -108,6 +120,9 @@ pub(crate) struct World {
     term: u64,
     /// Who held the leader's lease last, and when.
     holder: Option<(usize, u64)>,
+    /// Every acknowledged entry has this index or a lower one.
+    acknowledged: u64,
+    catching_up: Vec<CatchingUp>,
     crashes: u64,
     reads: u64,
     trace: Trace,
@@ -157,6 +172,8 @@ impl World {
             clients: (0..3).map(Client::new).collect(),
             term: 0,
             holder: None,
+            acknowledged: 0,
+            catching_up: Vec::new(),
             crashes: 0,
             reads: 0,
             trace: Trace {
@@ -236,14 +253,21 @@ impl World {
                 self.look(master);
             }
         }
+        if PANICKED.load(Ordering::Relaxed) {
+            self.fail("a task panicked");
+        }
+        self.catch_up();
         for line in self.network.sent() {
             self.note(&line);
         }
         for number in 0..self.clients.len() {
             let more = busy && self.dice.random_bool(0.2);
             let said = self.clients[number].turn(self.now, &self.processes, more, &mut self.dice);
-            if let Some(said) = said {
+            if let Some((said, done)) = said {
                 self.note(&said);
+                if let Some(index) = done {
+                    self.acknowledged = self.acknowledged.max(index);
+                }
             }
         }
     }
@@ -286,6 +310,37 @@ impl World {
                 self.fail(&format!("master {master} answers a read under its lease: {wrong}"));
             }
         }
+    }
+
+    /// Has some master catch up, as backups do wherever they are made, and looks at those that say that they have.
+    fn catch_up(&mut self) {
+        for asked in std::mem::take(&mut self.catching_up) {
+            let Some(state) = asked.state.upgrade() else { continue };
+            if !*asked.done.lock() {
+                self.catching_up.push(asked);
+                continue;
+            }
+            let (has, needs) = (state.read().last_index(), asked.index);
+            if has < needs {
+                self.fail(&format!(
+                    "master {} has caught up to entry {has}, and {needs} was acknowledged",
+                    asked.master
+                ));
+            }
+        }
+        let master = self.dice.random_range(0..self.masters);
+        let process = self.processes[master].as_ref();
+        let Some(process) = process.filter(|_| self.catching_up.len() < 3) else { return };
+        let Some(node) = process.node.clone() else { return };
+        let done: Arc<Mutex<bool>> = Arc::default();
+        let (state, index) = (Arc::downgrade(&process.state), self.acknowledged);
+        self.catching_up.push(CatchingUp { master, state, index, done: done.clone() });
+        process.handle().spawn(async move {
+            while node.catch_up(Duration::from_secs(2)).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            *done.lock() = true;
+        });
     }
 
     /// What a master says of itself must agree with what the others have said.
