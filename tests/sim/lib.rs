@@ -10,14 +10,15 @@
 //! of any call). **What is left out**: HTTP/2 and TCP, the master's services above the journal, errors of a disk, names
 //! of files that are lost in a crash, and two threads at once.
 //!
-//! **What is checked**, all the while: never two masters hold the leader's lease; a read under it sees everything that was acknowledged
-//! before; a master that says it has caught up has it too; nothing fails that must not. At the end, with all trouble gone: there is progress, every replica has the same
-//! bytes, and in them is everything that was acknowledged, exactly once. Leaders are told apart by term *and* node
-//! (openraft's advanced leader ids): a term may see two, one after the other.
+//! **What is checked**, all the while: never two masters hold the leader's lease; a read under it sees everything that
+//! was acknowledged before; a master that says it has caught up has it too; nothing fails that must not. At the end, with
+//! all trouble gone: there is progress, every replica has the same bytes, and in them is everything that was
+//! acknowledged, exactly once. Leaders are told apart by term *and* node (openraft's advanced leader ids): a term may see
+//! two, one after the other.
 //!
 //! **Seeds.** A schedule is drawn from its seed alone and runs on one thread, so a seed that fails fails again, step by
-//! step: a test compares the traces of two runs. `SIM_SEED=n` runs one, `SIM_TRACE=1` with all that happens in it,
-//! `SIM_SECONDS=n` goes on for so long (`make sim`).
+//! step: a test compares the traces of two runs. `SIM_SEED=n cargo test -p goosefs-sim -- --nocapture` runs one,
+//! `SIM_TRACE=1` with all that happens in it; `SIM_SECONDS=n` goes on for so long (`make sim`), `SIM_FROM=n` from a seed.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used)]
