@@ -116,11 +116,12 @@ async fn round(master: &Master, uploads: &mut Uploads) -> Result<()> {
     let all = master.workers.all();
     let live = all.iter().filter(|worker| worker.live).count();
     master.metrics.sizes(&counts, live, all.len() - live);
+    let steady_ms = master.journal.steady_ms();
     if !master.journal.leads() {
         return Ok(());
     }
     protect_unwritable(master).await?;
-    close_silent_sessions(master).await?;
+    close_silent_sessions(master, steady_ms).await?;
     abandoned::complete(master).await?;
     give_up_gone(&master.journal, &master.workers, master.config.worker_gone).await?;
     uploads.announce_due(master).await
@@ -157,9 +158,9 @@ async fn protect_unwritable(master: &Master) -> Result<()> {
     Ok(())
 }
 
-async fn close_silent_sessions(master: &Master) -> Result<()> {
+async fn close_silent_sessions(master: &Master, steady_ms: u64) -> Result<()> {
     let timeout = u64::try_from(master.config.session_timeout.as_millis()).unwrap_or(u64::MAX);
-    let before = master.journal.now_ms().saturating_sub(timeout);
+    let before = steady_ms.saturating_sub(timeout);
     let silent: Vec<u64> = master
         .journal
         .read()?

@@ -1,5 +1,5 @@
-//! Chaos: three real masters are killed, stopped, cut off and wiped while clients make, remove, rename, look at and change
-//! names, and write down what they are told. Afterwards the history of every cell must be linearizable, all copies of the
+//! Chaos: three real masters are killed, stopped, cut off and wiped, and their clocks jump, while clients make, remove,
+//! rename, look at and change names, and write down what they are told. Afterwards the history of every cell must be linearizable, all copies of the
 //! namespace must be the same, and the under-storage must have the directories that the namespace has and that clients
 //! were told of.
 //!
@@ -42,7 +42,9 @@ async fn histories_under_chaos_are_linearizable_and_all_masters_have_the_same() 
     println!("CHAOS_SEED={seed}");
     let binary = std::env::var("CHAOS_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_goosefs").to_owned());
     let flags = ["-Dgoosefs.master.raft.snapshot.entries=500"];
-    let mut masters = Masters::start(Path::new(&binary), &std::env::temp_dir(), &flags).await.unwrap();
+    let mut masters = Masters::plan(Path::new(&binary), &std::env::temp_dir(), &flags).unwrap();
+    masters.give_clocks();
+    masters.launch_all().await.unwrap();
     let observer = masters.client_with(|config| config.connect_timeout = Duration::from_millis(500));
     let once = once::Once::new(make_folder(&observer, "/once").await);
     let ground = Ground::new(cells(&observer).await, once);

@@ -28,6 +28,8 @@ enum Trouble {
     CutAll,
     /// kill -9, and its directory is lost.
     Wipe,
+    /// Its wall clock jumps hours ahead or back, and returns; half the time another master is killed meanwhile.
+    Clock,
 }
 
 /// Plays troubles until `until`, mends all of them, and says what was played.
@@ -37,11 +39,14 @@ pub(crate) async fn haunt(
     seed: u64,
     until: Instant,
 ) -> anyhow::Result<BTreeMap<String, usize>> {
-    use Trouble::{CutAll, CutPeers, Kill, KillTwo, PowerCut, Stop, Term, Wipe};
+    use Trouble::{Clock, CutAll, CutPeers, Kill, KillTwo, PowerCut, Stop, Term, Wipe};
     let mut random = StdRng::seed_from_u64(seed);
     let mut kinds = vec![Kill, Kill, Stop, Stop, Term, Wipe, KillTwo, PowerCut];
     if masters.can_cut() {
         kinds.extend([CutPeers, CutPeers, CutAll]);
+    }
+    if masters.have_clocks() {
+        kinds.extend([Clock, Clock]);
     }
     let mut played = BTreeMap::new();
     while Instant::now() < until {
@@ -78,6 +83,8 @@ async fn play(
     random: &mut StdRng,
 ) -> anyhow::Result<()> {
     let first = victims[0];
+    let seconds = 3600 * random.random_range(1..48_i64) * if random.random() { 1 } else { -1 };
+    let twofold: bool = random.random();
     let mut while_it_lasts = async |range: std::ops::Range<u64>| {
         tokio::time::sleep(Duration::from_millis(random.random_range(range))).await;
     };
@@ -114,6 +121,16 @@ async fn play(
             masters.cut(first, cut)?;
             while_it_lasts(200..4000).await;
             masters.mend(first)
+        }
+        Trouble::Clock => {
+            masters.set_clock(first, seconds)?;
+            while_it_lasts(200..5000).await;
+            if twofold {
+                masters.kill(victims[1])?;
+                while_it_lasts(0..1000).await;
+                masters.launch(victims[1])?;
+            }
+            masters.set_clock(first, 0)
         }
         Trouble::Wipe => {
             // Only one directory may be lost at a time: what a quorum has acknowledged is on two.

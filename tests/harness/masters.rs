@@ -40,6 +40,8 @@ pub struct Masters {
     rpc: Vec<String>,
     raft: Vec<String>,
     more: Vec<String>,
+    /// What is loaded into each master so that its wall clock can be set.
+    clocks: Option<PathBuf>,
     children: Vec<Option<Child>>,
 }
 
@@ -99,8 +101,42 @@ impl Masters {
             rpc,
             raft,
             more: more.iter().map(|flag| (*flag).to_owned()).collect(),
+            clocks: None,
             children: (0..MASTERS).map(|_| None).collect(),
         })
+    }
+
+    /// Gives each master that is started from now on a wall clock of its own, by libfaketime. Says aloud when it is not
+    /// installed, and whether it is.
+    pub fn give_clocks(&mut self) -> bool {
+        self.clocks = libfaketime();
+        if self.clocks.is_none() {
+            eprintln!("SKIPPED: no clock jumps: libfaketime is not installed (Debian package faketime)");
+        }
+        self.clocks.is_some()
+    }
+
+    /// Whether wall clocks can be set.
+    #[must_use]
+    pub fn have_clocks(&self) -> bool {
+        self.clocks.is_some()
+    }
+
+    /// Sets the wall clock of master `id` so many seconds ahead of the machine's, or behind it. Its monotonic clock goes
+    /// on as it did.
+    ///
+    /// # Errors
+    /// When it has no clock of its own.
+    pub fn set_clock(&self, id: usize, seconds: i64) -> anyhow::Result<()> {
+        ensure!(self.have_clocks(), "masters have no clocks of their own");
+        let aside = self.clock(id).with_extension("new");
+        fs::write(&aside, format!("{seconds:+}\n"))?;
+        // It is read at any moment.
+        Ok(fs::rename(&aside, self.clock(id))?)
+    }
+
+    fn clock(&self, id: usize) -> PathBuf {
+        self.dir.path().join(format!("clock-{id}"))
     }
 
     /// Plans a cluster as [`Masters::plan`] does, starts it and waits until all masters serve.
@@ -208,6 +244,17 @@ impl Masters {
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log);
+        if let Some(library) = &self.clocks {
+            if !self.clock(id).exists() {
+                self.set_clock(id, 0)?;
+            }
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME_TIMESTAMP_FILE", self.clock(id))
+                .env("FAKETIME_NO_CACHE", "1")
+                .env("DONT_FAKE_MONOTONIC", "1")
+                .env("NO_FAKE_STAT", "1");
+        }
         self.children[id] = Some(command.spawn().context("start a master")?);
         Ok(())
     }
@@ -415,4 +462,11 @@ impl Drop for Masters {
             eprintln!("logs are kept in {}", self.keep().display());
         }
     }
+}
+
+/// Where Debian has the library, if it is installed.
+fn libfaketime() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?;
+    let library = |folder: fs::DirEntry| folder.path().join("faketime/libfaketimeMT.so.1");
+    folders.flatten().map(library).find(|library| library.exists())
 }

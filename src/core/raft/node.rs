@@ -219,13 +219,16 @@ impl Node {
             (Arc::downgrade(&self.inner), self.inner.log.clone(), self.inner.tasks.stop());
         let _on = self.inner.handle.enter();
         self.inner.tasks.spawn("disk", async move {
-            let (mut tried, mut was_silent) = (None, false);
+            let (mut tried, mut long, mut was_silent) = (None, false, false);
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(SILENT / 4) => {}
                 }
-                let (waiting, silent) = (log.waiting(), log.waiting() >= SILENT);
+                let waiting = log.waiting();
+                // Twice in a row: it may have been this process that stood still.
+                let was_long = std::mem::replace(&mut long, waiting >= SILENT);
+                let silent = was_long && long;
                 match (std::mem::replace(&mut was_silent, silent), silent) {
                     (false, true) => tracing::error!(?waiting, "the disk of the Raft log does not answer"),
                     (true, false) => tracing::info!("the disk of the Raft log answers again"),

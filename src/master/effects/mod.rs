@@ -91,6 +91,11 @@ impl Effects {
             if !self.running.lock().insert(id) {
                 continue;
             }
+            // One that ended since we looked is not to be done again: what it made may be renamed or removed by now.
+            if self.journal.state().read().intent(id).is_none() {
+                self.running.lock().remove(&id);
+                continue;
+            }
             let effects = self.clone();
             self.tasks.spawn(format!("effect/{id}"), async move {
                 effects.carry_out(&intent).await;

@@ -10,6 +10,7 @@
 mod recent;
 mod settled;
 mod state;
+mod steady;
 
 pub use state::State;
 
@@ -27,6 +28,7 @@ use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use steady::Steady;
 
 /// A command that is held up is tried again after so long, whether or not a side effect has ended.
 const HELD_AGAIN: Duration = Duration::from_millis(500);
@@ -50,6 +52,7 @@ pub struct Journal {
     clock: Arc<dyn Clock>,
     propose_timeout: Duration,
     metrics: Arc<MasterMetrics>,
+    steady: Steady,
     /// The first entries of this cluster's life were seen to be applied here.
     founded: AtomicBool,
 }
@@ -63,7 +66,8 @@ impl Journal {
         propose_timeout: Duration,
         metrics: Arc<MasterMetrics>,
     ) -> Journal {
-        Journal { node, state, clock, propose_timeout, metrics, founded: AtomicBool::new(false) }
+        let steady = Steady::default();
+        Journal { node, state, clock, propose_timeout, metrics, steady, founded: AtomicBool::new(false) }
     }
 
     /// The Raft node below.
@@ -74,6 +78,13 @@ impl Journal {
     /// The state, whether it is current or not.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// The steady time, by which sessions age. To be called now and then, also on a master that does not lead: it then
+    /// goes on from here when it does.
+    pub(crate) fn steady_ms(&self) -> u64 {
+        let replicated = self.state.read().steady_ms();
+        self.steady.follow(self.clock.as_ref(), replicated)
     }
 
     /// The time, as entries carry it.
@@ -187,6 +198,7 @@ impl Journal {
         };
         let entry = Entry {
             now_ms: self.clock.now_ms(),
+            steady_ms: self.steady.now_ms(self.clock.as_ref(), || self.state.read().steady_ms()),
             caller: Some(caller.clone()),
             session_op,
             vendor_op,

@@ -24,6 +24,7 @@ const BUFFER: usize = 64 * 1024;
 struct Image {
     last_index: u64,
     now_ms: u64,
+    steady_ms: u64,
     mark: Option<ClusterMark>,
     next_container: u64,
     next_mount: u64,
@@ -43,6 +44,7 @@ impl Namespace {
         Box::new(Image {
             last_index: self.last_index,
             now_ms: self.now_ms,
+            steady_ms: self.steady_ms,
             mark: self.mark,
             next_container: self.next_container,
             next_mount: self.next_mount,
@@ -103,6 +105,7 @@ impl Image {
             mark: self.mark.map(Into::into),
             next_container: self.next_container,
             next_mount: self.next_mount,
+            steady_ms: self.steady_ms,
         }
     }
 }

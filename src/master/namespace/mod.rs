@@ -69,6 +69,7 @@ pub struct Namespace {
     // What an image holds.
     last_index: u64,
     now_ms: u64,
+    steady_ms: u64,
     mark: Option<ClusterMark>,
     next_container: u64,
     next_mount: u64,
@@ -121,6 +122,7 @@ impl Namespace {
         Namespace {
             last_index: 0,
             now_ms: 0,
+            steady_ms: 0,
             mark: None,
             next_container: 1,
             next_mount: mount::ROOT_MOUNT.0 + 1,
@@ -142,7 +144,9 @@ impl Namespace {
     pub fn apply(&mut self, index: u64, entry: &journal::Entry) -> Outcome {
         self.last_index = index;
         self.now_ms = self.now_ms.max(entry.now_ms);
-        match self.answers.recall(entry, self.now_ms, &mut self.vendor_places) {
+        let steady_ms = if entry.steady_ms == 0 { entry.now_ms } else { entry.steady_ms };
+        self.steady_ms = self.steady_ms.max(steady_ms);
+        match self.answers.recall(entry, self.steady_ms, &mut self.vendor_places) {
             Ok(None) => {}
             Ok(Some(applied)) => return Outcome { applied, changes: Vec::new() },
             Err(error) => return Outcome::failed(error),
@@ -152,7 +156,7 @@ impl Namespace {
             Ok(()) => step.finish(),
             Err(error) => Outcome::failed(error),
         };
-        self.answers.remember(entry, &outcome.applied, self.now_ms, &mut self.vendor_places);
+        self.answers.remember(entry, &outcome.applied, self.steady_ms, &mut self.vendor_places);
         outcome
     }
 
@@ -164,7 +168,7 @@ impl Namespace {
         match command {
             Command::Found(command) => self.found(step, command),
             Command::OpenSession(command) => {
-                self.answers.open(command.session, &command.description, step.now_ms)
+                self.answers.open(command.session, &command.description, self.steady_ms)
             }
             Command::CloseSessions(command) => {
                 self.answers.close(&command.sessions);

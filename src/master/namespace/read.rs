@@ -252,6 +252,13 @@ impl Namespace {
         self.mark
     }
 
+    /// Replicated steady time, by which sessions and answers age: the largest `steady_ms` of all entries; 0 before the
+    /// first.
+    #[must_use]
+    pub fn steady_ms(&self) -> u64 {
+        self.steady_ms
+    }
+
     /// Replicated time: the largest `now_ms` of all entries.
     #[must_use]
     pub fn now_ms(&self) -> u64 {

@@ -56,6 +56,7 @@ impl Namespace {
         }
         self.last_index = head.last_index;
         self.now_ms = head.now_ms;
+        self.steady_ms = if head.steady_ms == 0 { head.now_ms } else { head.steady_ms };
         self.mark = ClusterMark::from_wire(head.mark.as_ref());
         self.next_container = head.next_container;
         self.next_mount = head.next_mount;

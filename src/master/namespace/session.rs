@@ -2,7 +2,8 @@
 //!
 //! Our own clients open a session and number their operations; a session keeps the answers its client has not
 //! acknowledged, at most [`MAX_UNACKNOWLEDGED`]. Clients of the GooseFS protocol send a random `FsOpPId`; the last
-//! [`VENDOR_OPERATIONS`] of at most [`VENDOR_AGE_MS`] of replicated time are kept for all of them together.
+//! [`VENDOR_OPERATIONS`] of at most [`VENDOR_AGE_MS`] of replicated steady time are kept for all of them
+//! together.
 
 use goosefs_core::error::{Code, Error, Result};
 use goosefs_core::proto::internal::{SessionOp, VendorOp};

@@ -70,10 +70,10 @@ impl Bed {
         assert!(outcome.changes.is_empty());
         // Nothing but index and time has moved.
         let index = self.namespace.last_index;
-        let now_ms = self.namespace.now_ms;
+        let (now_ms, steady_ms) = (self.namespace.now_ms, self.namespace.steady_ms);
         let mut back = Namespace::restore(&mut &before[..]).unwrap();
         back.last_index = index;
-        back.now_ms = now_ms;
+        (back.now_ms, back.steady_ms) = (now_ms, steady_ms);
         assert!(image_of(&back) == self.image(), "{command:?} failed and changed something");
         Error::from_wire(error.clone()).code
     }

@@ -5,8 +5,8 @@ use crate::namespace::Namespace;
 use crate::namespace::session::{MAX_UNACKNOWLEDGED, VENDOR_AGE_MS, VENDOR_OPERATIONS};
 use goosefs_core::error::Code;
 use goosefs_core::proto::internal::{SessionOp, VendorOp, WriteType};
-use goosefs_core::proto::journal::CloseSessions;
 use goosefs_core::proto::journal::entry::Command;
+use goosefs_core::proto::journal::{CloseSessions, Entry, OpenSession};
 
 const CACHED: WriteType = WriteType::MustCache;
 
@@ -134,4 +134,24 @@ fn vendor_operations_are_kept_by_number_and_by_age() {
     bed.now_ms += VENDOR_AGE_MS + 10;
     bed.as_vendor(vendor(1 << 40), create(0, "newer", CACHED));
     assert_eq!(bed.namespace.vendor_places.len(), 1);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_ages_neither_sessions_nor_answers() {
+    let mut bed = Bed::mounted();
+    let mut enter = |now_ms: u64, steady_ms: u64, vendor_op: Option<VendorOp>, command: Command| {
+        bed.apply(Entry { now_ms, steady_ms, vendor_op, command: Some(command), ..Default::default() });
+        bed.namespace.sessions().first().map(|session| session.last_ms)
+    };
+    let open = || Command::OpenSession(OpenSession { session: 7, ..Default::default() });
+    let begun = 10_000_000;
+    assert_eq!(enter(begun, begun, None, open()), Some(begun));
+    enter(begun + 1, begun + 1, Some(vendor(1)), create(0, "f", CACHED));
+    // The leader's wall clock is hours ahead, then that of the next leader hours behind.
+    for (jump, now_ms) in [(2, begun + 100 * VENDOR_AGE_MS), (3, begun / 2)] {
+        assert_eq!(enter(now_ms, begun + jump, None, open()), Some(begun + jump));
+    }
+    assert_eq!(bed.namespace.vendor_places.len(), 1);
+    let back = Namespace::restore(&mut &bed.image()[..]).unwrap();
+    assert_eq!(back.steady_ms(), begun + 3);
 }
