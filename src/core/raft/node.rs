@@ -205,9 +205,8 @@ impl Node {
                     return;
                 }
                 let Some(inner) = inner.upgrade() else { return };
-                if space.low() {
-                    (Node { inner }).be_relieved(&mut tried, "nearly full").await;
-                }
+                let stuck = space.low() && !(Node { inner }).be_relieved(&mut tried, "nearly full").await;
+                space.stuck.store(stuck, Ordering::SeqCst);
             }
         });
     }
@@ -243,16 +242,21 @@ impl Node {
         });
     }
 
-    /// Hands the lead over, if this node has it and did not try lately, because of what its disk is.
-    async fn be_relieved(self, tried: &mut Option<std::time::Instant>, disk: &str) {
-        let leads = self.inner.status.borrow().role == Role::Leader;
-        if !leads || tried.is_some_and(|tried| tried.elapsed() < HAND_OVER_AGAIN) {
-            return;
+    /// Hands the lead over, if this node has it and did not try lately, because of what its disk is. False when it keeps
+    /// the lead.
+    async fn be_relieved(self, tried: &mut Option<std::time::Instant>, disk: &str) -> bool {
+        if self.inner.status.borrow().role != Role::Leader {
+            return true;
+        }
+        if tried.is_some_and(|tried| tried.elapsed() < HAND_OVER_AGAIN) {
+            return false;
         }
         *tried = Some(std::time::Instant::now());
-        if let Err(error) = self.transfer_leadership().await {
+        let handed = self.transfer_leadership().await;
+        if let Err(error) = &handed {
             tracing::warn!(%error, "the disk is {disk} and no other master can lead");
         }
+        handed.is_ok()
     }
 
     /// Serves the Raft service on `listener`, on Raft's own threads; `others` (client calls that a standby forwards) are

@@ -9,7 +9,7 @@ use crate::error::{Code, Error};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const RESERVE: &str = "reserve";
 
@@ -19,13 +19,21 @@ pub(super) struct Space {
     /// Bytes that must stay free; also the size of the reserve.
     margin: u64,
     free: AtomicU64,
+    /// This node leads with too little room, and no other takes the lead.
+    pub(super) stuck: AtomicBool,
     counters: Counters,
 }
 
 impl Space {
     /// Looks at the disk of `folder` and makes the reserve there, if there is room for it.
     pub(super) fn open(folder: &Path, margin: u64, counters: Counters) -> Space {
-        let space = Space { folder: folder.to_owned(), margin, free: AtomicU64::new(u64::MAX), counters };
+        let space = Space {
+            folder: folder.to_owned(),
+            margin,
+            free: AtomicU64::new(u64::MAX),
+            stuck: AtomicBool::new(false),
+            counters,
+        };
         space.look();
         space
     }
@@ -69,8 +77,11 @@ impl Space {
         self.free.load(Ordering::Relaxed) < self.margin.saturating_add(size)
     }
 
-    /// Why changes are refused.
+    /// Why changes are refused: another master is about to lead, or none can.
     pub(super) fn error(&self) -> Error {
+        if !self.stuck.load(Ordering::SeqCst) {
+            return Error::not_leader("");
+        }
         let free = self.free.load(Ordering::Relaxed) >> 20;
         Error::new(
             Code::NoSpace,
