@@ -15,8 +15,9 @@ pub enum Format {
     Json,
 }
 
-/// What libraries say too loudly: openraft warns of every message to a peer that is away, which our own rooms tell once.
-const QUIET: &str = "openraft=error";
+/// What libraries say too loudly: openraft warns of every message to a peer that is away, and calls it an error that a call
+/// meets a Raft that was asked to stop; our own rooms tell the first once, and a Raft that failed by itself.
+const QUIET: &str = "openraft=error,openraft::raft::raft_inner=off";
 
 /// Sends events to standard error from now on. `filter` is a level or a list of directives such as
 /// `info,goosefs_master=debug`; it may name libraries, too.

@@ -18,6 +18,7 @@ use goosefs_core::rpc::sasl::Sasl;
 use goosefs_core::rpc::server;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
+use goosefs_ufs::Fence;
 use goosefs_ufs::wrap::{Backoff, Limit, Metered, Retry, UfsMetrics};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -152,7 +153,7 @@ fn ended(status: &Status) -> Error {
 /// # Errors
 /// When a port is in use, the configuration is wrong or the data directory cannot be used.
 pub async fn start(config: Config, deps: Deps) -> Result<Running> {
-    start_with(config, deps, Box::new(goosefs_ufs::connect)).await
+    start_with(config, deps, Box::new(goosefs_ufs::connect_fenced)).await
 }
 
 /// Calls that a storage gets at once from one master.
@@ -161,8 +162,8 @@ const UFS_PLACES: usize = 64;
 /// What `connect` makes, limited, retried and counted.
 fn wrapped(connect: Box<Connect>, metrics: &Metrics) -> Box<Connect> {
     let counted = UfsMetrics::register(metrics, "master");
-    Box::new(move |uri, options| {
-        let limited = Arc::new(Limit::new(connect(uri, options)?, UFS_PLACES));
+    Box::new(move |uri, options, fence| {
+        let limited = Arc::new(Limit::new(connect(uri, options, fence)?, UFS_PLACES));
         let backoff = Backoff::new(3, Duration::from_millis(100), Duration::from_secs(2));
         let retried = Arc::new(Retry::new(limited, backoff));
         Ok(Arc::new(Metered::new(retried, counted.clone())))
@@ -241,7 +242,9 @@ fn open_rooms(
     tasks: &Tasks,
     metrics: &Metrics,
 ) -> Arc<Master> {
-    let connectors = Arc::new(Connectors::new(wrapped(connect, metrics)));
+    let leader = node.clone();
+    let fence = Fence::new(move || leader.check_lease());
+    let connectors = Arc::new(Connectors::new(wrapped(connect, metrics), fence));
     let metrics = Arc::new(MasterMetrics::new(metrics));
     let journal =
         Arc::new(Journal::new(node.clone(), state, clock.clone(), config.propose_timeout, metrics.clone()));

@@ -5,6 +5,7 @@
 //! stat, side effects) and workers (read, write).
 
 mod entry;
+mod fence;
 mod local;
 #[cfg(any(test, feature = "testing"))]
 pub mod suite;
@@ -15,6 +16,7 @@ mod web;
 pub mod wrap;
 
 pub use entry::{Attributes, Capabilities, Entry, Space, same_version};
+pub use fence::Fence;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -148,8 +150,16 @@ pub fn check_options(uri: &str, options: &BTreeMap<String, String>) -> Result<()
 /// # Errors
 /// `InvalidArgument` naming the URI or option and what is allowed.
 pub fn connect(uri: &str, options: &BTreeMap<String, String>) -> Result<Arc<dyn Ufs>> {
+    connect_fenced(uri, options, &Fence::open())
+}
+
+/// As [`connect`], for one who may change the storage only while `fence` says so.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_fenced(uri: &str, options: &BTreeMap<String, String>, fence: &Fence) -> Result<Arc<dyn Ufs>> {
     match uri::Location::parse(uri)? {
-        uri::Location::Local(root) => Ok(Arc::new(local::LocalUfs::new(root))),
+        uri::Location::Local(root) => Ok(Arc::new(local::LocalUfs::new(root, fence.clone()))),
         uri::Location::Web(base) => Ok(Arc::new(web::WebUfs::new(base, &web::Options::read(options)?)?)),
     }
 }

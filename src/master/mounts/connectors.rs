@@ -3,17 +3,19 @@
 use crate::namespace::MountPoint;
 use goosefs_core::id::MountId;
 use goosefs_core::{Error, Result};
-use goosefs_ufs::Ufs;
+use goosefs_ufs::{Fence, Ufs};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Makes a connector of a URI and options; tests put faults in between.
-pub(crate) type Connect = dyn Fn(&str, &BTreeMap<String, String>) -> Result<Arc<dyn Ufs>> + Send + Sync;
+/// Makes a connector of a URI and options that changes nothing against the fence; tests put faults in between.
+pub(crate) type Connect =
+    dyn Fn(&str, &BTreeMap<String, String>, &Fence) -> Result<Arc<dyn Ufs>> + Send + Sync;
 
 /// The connectors that mounts call for.
 pub(crate) struct Connectors {
     connect: Box<Connect>,
+    fence: Fence,
     made: Mutex<HashMap<MountId, Made>>,
 }
 
@@ -24,9 +26,9 @@ struct Made {
 }
 
 impl Connectors {
-    /// Connectors made by `connect`.
-    pub(crate) fn new(connect: Box<Connect>) -> Connectors {
-        Connectors { connect, made: Mutex::default() }
+    /// Connectors made by `connect`, which change nothing against `fence`.
+    pub(crate) fn new(connect: Box<Connect>, fence: Fence) -> Connectors {
+        Connectors { connect, fence, made: Mutex::default() }
     }
 
     /// The connector of `mount`; another one once its URI or options changed.
@@ -52,7 +54,8 @@ impl Connectors {
     /// # Errors
     /// `InvalidArgument` naming what is wrong.
     pub(crate) fn make(&self, uri: &str, options: &BTreeMap<String, String>) -> Result<Arc<dyn Ufs>> {
-        (self.connect)(uri, options).map_err(|error: Error| error.context(format!("mount {uri}")))
+        (self.connect)(uri, options, &self.fence)
+            .map_err(|error: Error| error.context(format!("mount {uri}")))
     }
 
     /// Lets go of the connectors of mounts that are gone.

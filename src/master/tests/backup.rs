@@ -58,7 +58,7 @@ async fn a_restored_cluster_still_knows_what_it_answered_to_sessions() {
     let restore = move |config: &mut crate::Config| {
         config.restore = Some(Restore { file: file.clone(), if_new: false });
     };
-    let new = Cluster::start_with(1, |_| {}, restore, || Box::new(goosefs_ufs::connect)).await;
+    let new = Cluster::start_with(1, |_| {}, restore, || Box::new(goosefs_ufs::connect_fenced)).await;
     let client = new.client();
     // The same operation again gets the first answer; another one of that name does not.
     assert_eq!(create(&client, "numbered", op).await.unwrap().attr, first.attr);
@@ -74,7 +74,7 @@ async fn a_backup_goes_to_the_root_storage_if_that_is_a_folder_and_else_must_be_
     .unwrap();
     let uri = server.uri();
     let web = move |config: &mut crate::Config| config.root_ufs.clone_from(&uri);
-    let cluster = Cluster::start_with(1, |_| {}, web, || Box::new(goosefs_ufs::connect)).await;
+    let cluster = Cluster::start_with(1, |_| {}, web, || Box::new(goosefs_ufs::connect_fenced)).await;
     let folder = cluster.ufs().join("backups").display().to_string();
     let error = back_up(&cluster, 0, &folder, false).await.unwrap_err();
     assert!(error.code == Code::ReadOnly && error.to_string().contains("--local"), "{error}");

@@ -35,7 +35,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// `count` masters over a local folder with what `fill` puts there, once they serve.
     pub(super) async fn start(count: u32, fill: impl FnOnce(&std::path::Path)) -> Cluster {
-        Cluster::start_with(count, fill, |_| {}, || Box::new(goosefs_ufs::connect)).await
+        Cluster::start_with(count, fill, |_| {}, || Box::new(goosefs_ufs::connect_fenced)).await
     }
 
     /// As [`Cluster::start`], with another configuration and other connectors.

@@ -42,8 +42,9 @@ impl Bed {
         let script = faults.clone();
         let connect = move || -> Box<crate::mounts::Connect> {
             let script = script.clone();
-            Box::new(move |uri, options| {
-                Ok(Arc::new(Faulty::new(goosefs_ufs::connect(uri, options)?, script.clone())))
+            Box::new(move |uri, options, fence| {
+                let storage = goosefs_ufs::connect_fenced(uri, options, fence)?;
+                Ok(Arc::new(Faulty::new(storage, script.clone())))
             })
         };
         let cluster = Cluster::start_with(3, fill, |_| {}, connect).await;

@@ -195,7 +195,7 @@ async fn users_are_kept_from_what_is_not_theirs_and_mounts_are_believed() {
         config.auth = goosefs_core::rpc::sasl::AuthType::Simple;
         config.superuser = "boss".to_owned();
     };
-    let cluster = Cluster::start_with(1, fill, simple, || Box::new(goosefs_ufs::connect)).await;
+    let cluster = Cluster::start_with(1, fill, simple, || Box::new(goosefs_ufs::connect_fenced)).await;
     let connected = |role: &str, user: &str| {
         let config = MastersConfig {
             addresses: cluster.rpc_addresses(),

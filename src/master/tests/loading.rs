@@ -48,7 +48,7 @@ impl Watched {
 
     fn connect(self: &Arc<Self>) -> Box<Connect> {
         let this = Around(self.clone());
-        Box::new(move |_, _| Ok(Arc::new(this.clone())))
+        Box::new(move |_, _, _| Ok(Arc::new(this.clone())))
     }
 
     fn check(&self) -> Result<()> {

@@ -236,7 +236,7 @@ async fn a_large_directory_comes_in_batches_and_a_batch_of_paths_answers_each() 
         config.list_batch = 10;
         config.load_batch = 7;
     };
-    let cluster = Cluster::start_with(1, names, small, || Box::new(goosefs_ufs::connect)).await;
+    let cluster = Cluster::start_with(1, names, small, || Box::new(goosefs_ufs::connect_fenced)).await;
     let mut files = cluster.grpc(0);
     let request = ListStatusPRequest { path: Some("/".to_owned()), ..Default::default() };
     let mut stream = files.list_status(request).await.unwrap().into_inner();
@@ -412,7 +412,7 @@ async fn what_is_not_served_names_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_login_a_secured_cluster_answers_nobody() {
     let simple = |config: &mut crate::Config| config.auth = AuthType::Simple;
-    let cluster = Cluster::start_with(1, tree, simple, || Box::new(goosefs_ufs::connect)).await;
+    let cluster = Cluster::start_with(1, tree, simple, || Box::new(goosefs_ufs::connect_fenced)).await;
     let refused = status(&mut cluster.grpc(0), "/a").await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 }

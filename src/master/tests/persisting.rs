@@ -214,7 +214,7 @@ async fn only_copies_of_a_worker_that_is_gone_for_good_are_declared_lost() {
         config.worker_timeout = std::time::Duration::from_millis(500);
         config.worker_gone = std::time::Duration::from_secs(3);
     };
-    let cluster = Cluster::start_with(1, |_| {}, impatient, || Box::new(goosefs_ufs::connect)).await;
+    let cluster = Cluster::start_with(1, |_| {}, impatient, || Box::new(goosefs_ufs::connect_fenced)).await;
     let client = cluster.client();
     let (gone, stays) = (TestWorker::start(&cluster, 7).await, TestWorker::start(&cluster, 8).await);
     gone.beat(&client).await;
@@ -282,7 +282,8 @@ async fn a_side_effect_begun_by_one_leader_is_ended_by_the_next_and_its_caller_h
 async fn a_file_whose_upload_failed_is_kept_and_uploaded_by_whoever_leads_when_the_storage_is_back() {
     let impatient =
         |config: &mut crate::Config| config.effect_deadline = std::time::Duration::from_millis(200);
-    let mut cluster = Cluster::start_with(3, |_| {}, impatient, || Box::new(goosefs_ufs::connect)).await;
+    let mut cluster =
+        Cluster::start_with(3, |_| {}, impatient, || Box::new(goosefs_ufs::connect_fenced)).await;
     let client = cluster.client();
     let worker = TestWorker::start(&cluster, 7).await;
     worker.beat(&client).await;
@@ -326,7 +327,7 @@ async fn files_whose_writers_are_gone_become_complete_as_they_were_committed() {
         config.abandoned_after = std::time::Duration::from_secs(1);
         config.unnamed_abandoned_after = std::time::Duration::from_secs(1);
     };
-    let cluster = Cluster::start_with(1, |_| {}, impatient, || Box::new(goosefs_ufs::connect)).await;
+    let cluster = Cluster::start_with(1, |_| {}, impatient, || Box::new(goosefs_ufs::connect_fenced)).await;
     let client = cluster.client();
     let worker = TestWorker::start(&cluster, 7).await;
     worker.beat(&client).await;

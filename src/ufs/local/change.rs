@@ -28,11 +28,13 @@ pub(super) fn remove(place: &Place, path: &str, kind: NodeKind) -> Result<()> {
     };
     let full = parent.join(name);
     let Ok(metadata) = full.symlink_metadata() else { return Ok(()) };
+    place.may_change()?;
     // A symlink to a directory is shown as a directory; removing it takes the link.
     let removed = match kind {
         NodeKind::Directory if metadata.is_symlink() => std::fs::remove_file(&full),
         NodeKind::Directory => {
             sweep(&full);
+            place.may_change()?;
             std::fs::remove_dir(&full)
         }
         _ if metadata.is_dir() => {
@@ -51,6 +53,7 @@ pub(super) fn remove_all(place: &Place, path: &str) -> Result<()> {
     };
     let full = parent.join(name);
     let Ok(metadata) = full.symlink_metadata() else { return Ok(()) };
+    place.may_change()?;
     // `remove_dir_all` does not follow symlinks within.
     let removed =
         if metadata.is_dir() { std::fs::remove_dir_all(&full) } else { std::fs::remove_file(&full) };
@@ -72,6 +75,7 @@ pub(super) fn rename(place: &Place, from: &str, to: &str, replace: bool) -> Resu
         return if target.symlink_metadata().is_ok() { Ok(()) } else { Err(place.not_found(from)) };
     }
     let (source, from_parent) = source?;
+    place.may_change()?;
     let renamed = if replace { std::fs::rename(&source, &target) } else { rename_to_free(&source, &target) };
     renamed.map_err(|e| Error::io(context(), e))?;
     sync_directory(&to_parent)?;

@@ -12,7 +12,7 @@ mod place;
 mod read;
 mod write;
 
-use crate::{Attributes, Capabilities, Entry, Space, Ufs, Writer};
+use crate::{Attributes, Capabilities, Entry, Fence, Space, Ufs, Writer};
 use async_trait::async_trait;
 use bytes::Bytes;
 use describe::Describer;
@@ -32,9 +32,9 @@ pub(crate) struct LocalUfs {
 }
 
 impl LocalUfs {
-    /// Storage below `root`, which is not touched yet.
-    pub(crate) fn new(root: PathBuf) -> LocalUfs {
-        LocalUfs { place: Arc::new(Place::new(root)), describer: Arc::default() }
+    /// Storage below `root`, which is not touched yet, and not changed against `fence`.
+    pub(crate) fn new(root: PathBuf, fence: Fence) -> LocalUfs {
+        LocalUfs { place: Arc::new(Place::new(root, fence)), describer: Arc::default() }
     }
 
     /// Runs `work` on a blocking thread.

@@ -5,6 +5,7 @@
 //! mistakes, not against someone who swaps links of the served directory meanwhile: who can do that can also serve what
 //! he likes.
 
+use crate::Fence;
 use goosefs_core::path::check_name;
 use goosefs_core::{Code, Error, Result};
 use std::path::{Path, PathBuf};
@@ -16,11 +17,21 @@ pub(super) const HIDDEN_PREFIX: &str = ".goosefs-upload-";
 #[derive(Debug)]
 pub(super) struct Place {
     root: PathBuf,
+    fence: Fence,
 }
 
 impl Place {
-    pub(super) fn new(root: PathBuf) -> Place {
-        Place { root }
+    pub(super) fn new(root: PathBuf, fence: Fence) -> Place {
+        Place { root, fence }
+    }
+
+    /// To be asked right before the system call of every change.
+    pub(super) fn may_change(&self) -> Result<()> {
+        self.fence.check()
+    }
+
+    pub(super) fn fence(&self) -> Fence {
+        self.fence.clone()
     }
 
     /// Where an existing object lies, symlinks resolved.
@@ -63,7 +74,9 @@ impl Place {
         for name in names(path) {
             let parent = full;
             push(&mut below, name);
-            match std::fs::create_dir(parent.join(name)) {
+            let made = parent.join(name);
+            self.may_change()?;
+            match std::fs::create_dir(made) {
                 Ok(()) => super::change::sync_directory(&parent)?,
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(Error::io(format!("make directory {}", self.show(&below)), e)),

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 fn storage() -> (TempDir, LocalUfs) {
     let folder = TempDir::new().unwrap();
-    let ufs = LocalUfs::new(folder.path().to_path_buf());
+    let ufs = LocalUfs::new(folder.path().to_path_buf(), Fence::open());
     (folder, ufs)
 }
 
@@ -27,7 +27,7 @@ async fn passes_the_suite() {
 
 #[tokio::test]
 async fn a_root_that_is_not_there_is_named_and_never_made() {
-    let ufs = LocalUfs::new("/nowhere/at all".into());
+    let ufs = LocalUfs::new("/nowhere/at all".into(), Fence::open());
     let error = ufs.stat("").await.unwrap_err();
     assert_eq!(error.code, Code::NotFound);
     assert!(error.message.contains("/nowhere/at all"), "{error}");
@@ -123,4 +123,30 @@ async fn what_a_dead_writer_left_is_hidden_and_does_not_keep_a_directory() {
     let two_days_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 86_400);
     fs::File::options().append(true).open(&hidden).unwrap().set_modified(two_days_ago).unwrap();
     ufs.remove("dir", NodeKind::Directory).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_changed_against_the_fence() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("d")).unwrap();
+    fs::write(folder.path().join("f"), "old").unwrap();
+    let fence = Fence::new(|| Err(Error::not_leader("")));
+    let ufs = LocalUfs::new(folder.path().to_path_buf(), fence);
+    let none = Attributes::default();
+    let refused = [
+        ufs.make_directory("new/deep", &none).await,
+        ufs.remove("d", NodeKind::Directory).await,
+        ufs.remove("f", NodeKind::File).await,
+        ufs.remove_all("d").await,
+        ufs.rename("f", "g", true).await,
+        ufs.rename("d", "e", false).await,
+        ufs.create("f", &none).await.unwrap().finish().await.map(drop),
+    ];
+    for (number, outcome) in refused.into_iter().enumerate() {
+        assert_eq!(outcome.expect_err("deposed").code, Code::NotLeader, "change {number}");
+    }
+    let mut there: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    there.sort();
+    assert_eq!(there, ["d", "f"]);
+    assert_eq!(fs::read(folder.path().join("f")).unwrap(), b"old");
 }

@@ -3,7 +3,7 @@
 use super::change::{apply_attributes_on_create, sync_directory};
 use super::describe::fingerprint;
 use super::place::{HIDDEN_PREFIX, Place};
-use crate::{Attributes, Writer};
+use crate::{Attributes, Fence, Writer};
 use async_trait::async_trait;
 use bytes::Bytes;
 use goosefs_core::proto::internal::Fingerprint;
@@ -22,6 +22,7 @@ pub(super) struct LocalWriter {
     directory: PathBuf,
     target: PathBuf,
     attributes: Attributes,
+    fence: Fence,
 }
 
 impl LocalWriter {
@@ -34,7 +35,14 @@ impl LocalWriter {
         }
         let (hidden, file) =
             create_hidden(&directory).map_err(|e| Error::io(format!("create {}", place.show(path)), e))?;
-        Ok(LocalWriter { file: Arc::new(file), aside: Aside(Some(hidden)), directory, target, attributes })
+        Ok(LocalWriter {
+            file: Arc::new(file),
+            aside: Aside(Some(hidden)),
+            directory,
+            target,
+            attributes,
+            fence: place.fence(),
+        })
     }
 
     /// Makes the object appear; blocking.
@@ -45,6 +53,7 @@ impl LocalWriter {
         };
         apply_attributes_on_create(hidden, &self.attributes)?;
         self.file.sync_all().map_err(|e| Error::io(doing(), e))?;
+        self.fence.check()?;
         std::fs::rename(hidden, &self.target).map_err(|e| Error::io(doing(), e))?;
         self.aside.0 = None;
         sync_directory(&self.directory)?;
