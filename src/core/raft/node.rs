@@ -46,6 +46,8 @@ pub struct Node {
 }
 
 struct Inner {
+    // First, so that nothing runs any more when the others are dropped.
+    threads: Mutex<Threads>,
     me: Arc<Me>,
     raft: Raft,
     log: LogStore,
@@ -58,16 +60,24 @@ struct Inner {
     status: watch::Receiver<Status>,
     in_touch: watch::Receiver<bool>,
     tasks: Tasks,
-    // Taken at shutdown; dropping a runtime inside another one is not allowed, so it is ended in the background.
-    runtime: Mutex<Option<Runtime>>,
     handle: Handle,
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.lock().take() {
+/// Raft's own threads. Dropping a runtime inside another one is not allowed, so they end in the background, also when a
+/// start is broken off.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn end(&mut self) {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -85,27 +95,19 @@ impl Node {
     ) -> Result<Node> {
         let runtime = config.ground.runtime().map_err(|e| Error::io("start the threads of Raft", e))?;
         let handle = runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
+        let threads = Threads(runtime);
         let counters = Counters::new(metrics);
         let starting = handle.spawn(open(config, machine, counters.clone()));
         let started =
             starting.await.map_err(|e| Error::new(Code::Internal, "starting Raft panicked").caused_by(e));
-        let opened = match started.flatten() {
-            Ok(opened) => opened,
-            Err(error) => {
-                if let Some(runtime) = runtime {
-                    runtime.shutdown_background();
-                }
-                return Err(error);
-            }
-        };
-        let node = Node::assemble(opened, counters, runtime, handle);
+        let node = Node::assemble(started.flatten()?, counters, threads, handle);
         node.watch_over(tasks);
         node.watch_space();
         node.watch_disk();
         Ok(node)
     }
 
-    fn assemble(parts: Parts, counters: Counters, runtime: Option<Runtime>, handle: Handle) -> Node {
+    fn assemble(parts: Parts, counters: Counters, threads: Threads, handle: Handle) -> Node {
         let Parts { me, raft, log, snapshots, network, space, recovered } = parts;
         let own = Tasks::new(format!("raft-{}", me.config.slot));
         let metrics = raft.metrics();
@@ -163,7 +165,7 @@ impl Node {
                 status,
                 in_touch,
                 tasks: own,
-                runtime: Mutex::new(runtime),
+                threads: Mutex::new(threads),
                 handle,
             }),
         }
@@ -424,9 +426,7 @@ impl Node {
         inner.log.close().await;
         inner.tasks.shutdown(GRACE).await;
         inner.me.release();
-        if let Some(runtime) = inner.runtime.lock().take() {
-            runtime.shutdown_background();
-        }
+        inner.threads.lock().end();
     }
 }
 

@@ -12,6 +12,21 @@ fn often(config: &mut RaftConfig) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_broken_off_leaves_nothing_behind() {
+    let mut cluster = Cluster::new(1, |_| ()).await;
+    {
+        let mut start = std::pin::pin!(cluster.start(0));
+        assert!(futures::poll!(start.as_mut()).is_pending());
+    }
+    // Its threads end in the background; until then they hold the directory.
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while let Err(error) = cluster.start(0).await {
+        assert!(std::time::Instant::now() < until, "{error}");
+    }
+    assert_eq!(cluster.leader().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_start_waits_for_every_master_and_says_so() {
     let mut cluster = Cluster::new(3, |_| ()).await;
     cluster.start(0).await.unwrap();
