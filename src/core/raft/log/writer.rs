@@ -65,10 +65,8 @@ impl Worker for Writer {
     /// A panic in here (raft-engine panics when an fsync fails) ends the process: what is on disk is then unknown to us,
     /// and only a start from disk can tell.
     fn turn(&mut self, wait: bool) -> bool {
-        catch_unwind(AssertUnwindSafe(|| self.work(wait))).unwrap_or_else(|_| {
-            tracing::error!("writing the Raft log panicked; what is on disk is unknown, so the process ends");
-            std::process::abort();
-        })
+        catch_unwind(AssertUnwindSafe(|| self.work(wait)))
+            .unwrap_or_else(|_| end("writing the Raft log panicked"))
     }
 }
 
@@ -174,7 +172,8 @@ impl Writer {
                 // mark is lowered, durably, before the log is.
                 self.flush();
                 self.acknowledged.last = last;
-                let lowered = self.set_mark().and_then(|()| self.mark.sync());
+                let lowered = self.set_mark();
+                self.sync_mark();
                 let added = lowered.and_then(|()| self.batch.last(last.as_ref()));
                 self.wait(added, Waiting::Done(done));
                 self.flush();
@@ -197,9 +196,11 @@ impl Writer {
     }
 
     fn note(&mut self, result: io::Result<()>) {
-        if let Err(error) = result {
+        if let Err(error) = result
+            && self.failed.is_none()
+        {
             tracing::error!(%error, "the Raft log cannot be written; this master stops");
-            self.failed.get_or_insert(error);
+            self.failed = Some(error);
         }
     }
 
@@ -240,7 +241,14 @@ impl Writer {
     }
 
     fn sync_mark(&mut self) {
-        let result = self.mark.sync();
-        self.note(result);
+        if let Err(error) = self.mark.sync() {
+            end(&format!("the acknowledgement mark cannot be fsynced: {error}"));
+        }
     }
+}
+
+/// After a failed fsync the kernel may have dropped what it had: nothing that is asked of it later can be believed.
+fn end(problem: &str) -> ! {
+    tracing::error!("{problem}; what is on disk is unknown, so the process ends");
+    std::process::abort();
 }
