@@ -198,12 +198,17 @@ impl Fs {
         if kind(attr) != Kind::File || !attr.completed || attr.length == 0 {
             return true;
         }
-        let bytes: Arc<dyn Source> = match self.local_file(attr).await {
-            Some(local) => descriptor(local),
-            None if attr.length > LARGEST_HELD => return true,
-            None => match self.copy(attr, attr.length).await {
-                Ok(copy) => copy,
-                Err(error) => return !is_gone(error.code),
+        // The kernel may look up a name twice before it opens it.
+        let held = self.races.held(node::of(attr), self.clock.monotonic());
+        let bytes: Arc<dyn Source> = match held.filter(|(held, _)| held.generation == attr.generation) {
+            Some((_, bytes)) => bytes,
+            None => match self.local_file(attr).await {
+                Some(local) => descriptor(local),
+                None if attr.length > LARGEST_HELD => return true,
+                None => match self.copy(attr, attr.length).await {
+                    Ok(copy) => copy,
+                    Err(error) => return !is_gone(error.code),
+                },
             },
         };
         self.races.hold(attr.clone(), bytes, self.clock.monotonic());

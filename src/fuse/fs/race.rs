@@ -117,11 +117,14 @@ impl Races {
         state.lost.iter().any(|(other, since)| *other == pid && now.saturating_sub(*since) < AGAIN)
     }
 
-    /// Holds the bytes of a file for the open that follows.
+    /// Holds the bytes of a file, once, for the open that follows.
     pub(crate) fn hold(&self, attr: Attr, bytes: Arc<dyn Source>, now: Duration) {
+        let node = node::of(&attr);
         let over = {
             let mut state = self.state.lock();
-            let over = (state.held.len() == BOUND).then(|| state.held.pop_front());
+            let before = state.held.iter().position(|held| node::of(&held.attr) == node);
+            let before = before.or((state.held.len() == BOUND).then_some(0));
+            let over = before.and_then(|at| state.held.remove(at));
             state.held.push_back(Held { attr, bytes, since: now });
             over
         };
@@ -131,7 +134,7 @@ impl Races {
     /// A file with its bytes, if they are held. For one that is gone: of any other, masters may know newer bytes.
     pub(crate) fn held(&self, node: u64, now: Duration) -> Option<(Attr, Arc<dyn Source>)> {
         let state = self.state.lock();
-        let found = state.held.iter().rev().find(|held| node::of(&held.attr) == node)?;
+        let found = state.held.iter().find(|held| node::of(&held.attr) == node)?;
         (now.saturating_sub(found.since) < HELD).then(|| (found.attr.clone(), found.bytes.clone()))
     }
 
