@@ -5,8 +5,9 @@ use super::once::Once;
 use goosefs_client::Client;
 use goosefs_client::meta::{Changes, CreateOptions};
 use goosefs_core::id::InodeId;
-use goosefs_core::proto::internal::{Attr, Caller, WriteType};
+use goosefs_core::proto::internal::{Attr, WriteType};
 use goosefs_core::{Code, Error, Result};
+use goosefs_harness::root;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::sync::Arc;
@@ -102,7 +103,7 @@ pub(crate) async fn perform(
 
 async fn call(client: &Client, cell: Cell, action: Action) -> Result<Outcome> {
     let (inodes, folder) = (client.inodes(), cell.folder);
-    let caller = Caller { user: "root".into(), group: "root".into() };
+    let caller = root();
     match action {
         Action::Make { name } => {
             let name = text(name);

@@ -45,7 +45,7 @@ async fn histories_under_chaos_are_linearizable_and_all_masters_have_the_same() 
     let mut masters = Masters::plan(Path::new(&binary), &std::env::temp_dir(), &flags).unwrap();
     masters.give_clocks();
     masters.launch_all().await.unwrap();
-    let observer = masters.client_with(|config| config.connect_timeout = Duration::from_millis(500));
+    let observer = masters.observer();
     let once = once::Once::new(make_folder(&observer, "/once").await);
     let ground = Ground::new(cells(&observer).await, once);
     let clients: Vec<_> =

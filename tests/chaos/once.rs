@@ -5,8 +5,8 @@
 
 use goosefs_client::Client;
 use goosefs_core::id::InodeId;
-use goosefs_core::proto::internal::Caller;
 use goosefs_core::{Error, Result};
+use goosefs_harness::root;
 use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -43,7 +43,7 @@ impl Once {
     }
 
     async fn steps(&self, client: &Client, name: &str, then: Then) -> Result<()> {
-        let (inodes, caller) = (client.inodes(), Caller { user: "root".into(), group: "root".into() });
+        let (inodes, caller) = (client.inodes(), root());
         inodes.make_dir(self.folder, name, 0o755, &caller).await?;
         let renamed = format!("{name}-renamed");
         match then {

@@ -87,8 +87,7 @@ const PATIENCE_SECONDS: f64 = 15.0;
 #[test]
 fn the_python_client_gets_on_when_the_leader_is_killed() {
     let Some(python) = Python::prepare("leader killed") else { return };
-    let allowed = ["leader", "raft", "Raft", "master", "Truncating log file"].map(str::to_owned).to_vec();
-    let mut cluster = DevCluster::start(Launch { allowed, ..Launch::new(GOOSEFS) }).unwrap();
+    let mut cluster = DevCluster::start(Launch::new(GOOSEFS).losing_leaders()).unwrap();
     let masters = cluster.masters().join(",");
     let said = std::thread::scope(|scope| {
         let working = scope.spawn(|| python.step("work_on", &masters, &["/work", "/stop"]));

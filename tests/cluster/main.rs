@@ -12,7 +12,7 @@ mod processes;
 
 use goosefs_client::Client;
 use goosefs_core::path::NsPath;
-use goosefs_core::proto::internal::{Attr, Caller, WriteType};
+use goosefs_core::proto::internal::{Attr, WriteType};
 
 fn path(text: &str) -> NsPath {
     NsPath::parse(text).unwrap()
@@ -22,7 +22,7 @@ fn path(text: &str) -> NsPath {
 async fn write(client: &Client, at: &str, bytes: &[u8], write_type: WriteType) -> goosefs_core::Result<Attr> {
     let options = goosefs_client::meta::CreateOptions { block_size: 4 << 20, write_type };
     let made = client.paths().create(&path(at), 0o644, Some(options)).await?;
-    let caller = Caller { user: "root".to_owned(), group: "root".to_owned() };
+    let caller = goosefs_harness::root();
     let mut writer = client.writer(&made, &caller)?;
     for piece in bytes.chunks(256 << 10) {
         writer.write(writer.position(), bytes::Bytes::copy_from_slice(piece)).await?;

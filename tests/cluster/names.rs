@@ -3,7 +3,7 @@
 use super::{path, read, write};
 use goosefs_core::Code;
 use goosefs_core::id::InodeId;
-use goosefs_core::proto::internal::{Caller, NodeKind, WriteType};
+use goosefs_core::proto::internal::{NodeKind, WriteType};
 use goosefs_harness::{InProcess, Options};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -58,7 +58,7 @@ async fn what_is_made_moved_and_removed_is_so_in_the_storage_too() {
 async fn a_rename_by_inode_replaces_and_symlinks_keep_their_target() {
     let cluster = InProcess::start(Options::default()).await.unwrap();
     let client = cluster.client(|_| {});
-    let caller = Caller { user: "root".to_owned(), group: "root".to_owned() };
+    let caller = goosefs_harness::root();
     write(&client, "/old", b"old", WriteType::MustCache).await.unwrap();
     write(&client, "/new", b"new", WriteType::MustCache).await.unwrap();
     let root = InodeId(client.paths().stat(&path("/")).await.unwrap().inode);

@@ -1,14 +1,12 @@
 //! Disks whose fsyncs fail.
 
-use crate::writers::{Writers, names};
-use crate::{observer, plan};
+use crate::writers::Writers;
+use crate::{end_whole, start};
 use goosefs_harness::{LONG, MASTERS};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_whose_fsync_fails_ends_on_purpose_and_comes_back_on_a_good_disk() {
-    let Some(mut masters) = plan(&[]) else { return };
-    masters.launch_all().await.unwrap();
-    let observer = observer(&masters);
+    let Some((mut masters, observer)) = start(&[]).await else { return };
     let writers = Writers::start(&masters, 4);
     writers.wait_for(50).await;
     let leader = masters.leader(&observer).await.unwrap();
@@ -30,8 +28,7 @@ async fn a_master_whose_fsync_fails_ends_on_purpose_and_comes_back_on_a_good_dis
         masters.all_serve(&observer).await.unwrap();
     }
     let expected = writers.finish().await;
-    masters.agreed(&observer).await.unwrap();
-    assert_eq!(names(&observer).await, expected);
+    end_whole(&mut masters, &observer, &expected).await;
     let damaged: Vec<_> =
         masters.errors().unwrap().into_iter().filter(|line| line.contains("lost acknowledged")).collect();
     assert_eq!(damaged, [""; 0], "nothing that was acknowledged was on the bad disk alone");

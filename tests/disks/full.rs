@@ -1,7 +1,7 @@
 //! Disks without room.
 
 use crate::writers::{Writers, make, names};
-use crate::{observer, plan};
+use crate::{end_whole, start};
 use goosefs_core::Code;
 use goosefs_harness::{LONG, MASTERS, wait_until};
 use std::time::Instant;
@@ -11,9 +11,7 @@ const LITTLE: u64 = 16 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_disk_is_full_hands_over_and_no_writer_sees_an_error() {
-    let Some(mut masters) = plan(&[]) else { return };
-    masters.launch_all().await.unwrap();
-    let observer = observer(&masters);
+    let Some((mut masters, observer)) = start(&[]).await else { return };
     let writers = Writers::start(&masters, 4);
     writers.wait_for(50).await;
     let full = masters.leader(&observer).await.unwrap();
@@ -33,17 +31,13 @@ async fn a_leader_whose_disk_is_full_hands_over_and_no_writer_sees_an_error() {
     masters.disk(full).give_room();
     wait_until("the reserve is made again", || async { reserve.exists() }).await.unwrap();
     let expected = writers.finish().await;
-    masters.all_serve(&observer).await.unwrap();
-    masters.agreed(&observer).await.unwrap();
-    assert_eq!(names(&observer).await, expected);
+    end_whole(&mut masters, &observer, &expected).await;
     observer.shutdown(LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_every_disk_is_full_changes_are_refused_with_the_reason_and_reads_are_answered() {
-    let Some(mut masters) = plan(&[]) else { return };
-    masters.launch_all().await.unwrap();
-    let observer = observer(&masters);
+    let Some((mut masters, observer)) = start(&[]).await else { return };
     make(&observer, "before").await.unwrap();
     for id in 0..MASTERS {
         masters.disk(id).leave(LITTLE);
@@ -68,7 +62,6 @@ async fn while_every_disk_is_full_changes_are_refused_with_the_reason_and_reads_
     }
     wait_until("changes are taken again", || async { make(&observer, "after").await.is_ok() }).await.unwrap();
     made.push("after".to_owned());
-    masters.agreed(&observer).await.unwrap();
-    assert_eq!(names(&observer).await, made.into_iter().collect());
+    end_whole(&mut masters, &observer, &made.into_iter().collect()).await;
     observer.shutdown(LONG).await;
 }

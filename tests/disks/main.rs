@@ -15,8 +15,8 @@ mod writers;
 
 use goosefs_client::Client;
 use goosefs_harness::Masters;
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 /// A planned cluster on disks that fail; none where such disks cannot be had.
 fn plan(flags: &[&str]) -> Option<Masters> {
@@ -26,9 +26,19 @@ fn plan(flags: &[&str]) -> Option<Masters> {
         .ok()
 }
 
-/// A client that is not long kept by masters that are gone.
-fn observer(masters: &Masters) -> Client {
-    masters.client_with(|config| config.connect_timeout = Duration::from_millis(500))
+/// As [`plan`], started, with a client.
+async fn start(flags: &[&str]) -> Option<(Masters, Client)> {
+    let mut masters = plan(flags)?;
+    masters.launch_all().await.unwrap();
+    let observer = masters.observer();
+    Some((masters, observer))
+}
+
+/// All masters serve, have the same, and that is what was acknowledged.
+async fn end_whole(masters: &mut Masters, observer: &Client, expected: &BTreeSet<String>) {
+    masters.all_serve(observer).await.unwrap();
+    masters.agreed(observer).await.unwrap();
+    assert_eq!(writers::names(observer).await, *expected);
 }
 
 fn seed() -> u64 {

@@ -1,7 +1,7 @@
 //! The power of all masters fails at once.
 
-use crate::writers::{Writers, names};
-use crate::{observer, plan, seed};
+use crate::writers::Writers;
+use crate::{end_whole, plan, seed, start};
 use goosefs_harness::{LONG, Lost, MASTERS, Masters};
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
@@ -31,9 +31,9 @@ fn cut(masters: &mut Masters, dice: &mut StdRng, round: usize) -> Lost {
 async fn what_was_acknowledged_survives_power_cuts_of_all_masters_at_once() {
     let mut dice = StdRng::seed_from_u64(seed());
     // Snapshots and purges of the log are in the middle of it.
-    let Some(mut masters) = plan(&["-Dgoosefs.master.raft.snapshot.entries=300"]) else { return };
-    masters.launch_all().await.unwrap();
-    let observer = observer(&masters);
+    let Some((mut masters, observer)) = start(&["-Dgoosefs.master.raft.snapshot.entries=300"]).await else {
+        return;
+    };
     let writers = Writers::start(&masters, WRITERS);
     let mut lost = Lost::default();
     for round in 0..ROUNDS {
@@ -48,9 +48,7 @@ async fn what_was_acknowledged_survives_power_cuts_of_all_masters_at_once() {
     writers.wait_for(20).await;
     let acknowledged = writers.acknowledged();
     let expected = writers.finish().await;
-    masters.all_serve(&observer).await.unwrap();
-    masters.agreed(&observer).await.unwrap();
-    assert_eq!(names(&observer).await, expected);
+    end_whole(&mut masters, &observer, &expected).await;
     println!("{acknowledged} operations, {} files, {ROUNDS} power cuts, lost {lost:?}", expected.len());
     assert!(lost.pages > 0, "nothing was lost: the disks are not frail");
     let damaged: Vec<_> =
@@ -72,7 +70,7 @@ async fn a_cluster_whose_power_fails_while_it_is_founded_is_founded_all_the_same
         println!("round {round}: lost {:?}", cut(&mut masters, &mut dice, round));
     }
     masters.launch_all().await.unwrap();
-    let observer = observer(&masters);
+    let observer = masters.observer();
     masters.agreed(&observer).await.unwrap();
     observer.shutdown(LONG).await;
 }

@@ -1,8 +1,8 @@
 //! Disks that stop answering.
 
 use crate::direct::ask;
-use crate::writers::{Writers, make, names};
-use crate::{observer, plan};
+use crate::writers::{Writers, make};
+use crate::{end_whole, start};
 use goosefs_client::Client;
 use goosefs_core::Code;
 use goosefs_core::task::Tasks;
@@ -47,9 +47,7 @@ async fn never_stale(masters: &Masters, id: usize, client: &Client, rounds: usiz
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_disk_falls_silent_is_relieved_and_comes_back_as_a_follower() {
-    let Some(mut masters) = plan(&[]) else { return };
-    masters.launch_all().await.unwrap();
-    let observer = observer(&masters);
+    let Some((mut masters, observer)) = start(&[]).await else { return };
     let client = masters.client();
     let writers = Writers::start(&masters, 4);
     writers.wait_for(50).await;
@@ -69,9 +67,7 @@ async fn a_leader_whose_disk_falls_silent_is_relieved_and_comes_back_as_a_follow
     masters.disk(silent).answer();
     let mut expected = writers.finish().await;
     expected.extend(made);
-    masters.all_serve(&observer).await.unwrap();
-    masters.agreed(&observer).await.unwrap();
-    assert_eq!(names(&observer).await, expected);
+    end_whole(&mut masters, &observer, &expected).await;
     for client in [observer, client] {
         client.shutdown(LONG).await;
     }
@@ -79,17 +75,13 @@ async fn a_leader_whose_disk_falls_silent_is_relieved_and_comes_back_as_a_follow
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_whose_disk_falls_silent_is_not_felt() {
-    let Some(mut masters) = plan(&[]) else { return };
-    masters.launch_all().await.unwrap();
-    let observer = observer(&masters);
+    let Some((mut masters, observer)) = start(&[]).await else { return };
     let silent = (masters.leader(&observer).await.unwrap() + 1) % MASTERS;
     masters.disk(silent).fall_silent();
     let (gap, made) = slowest(&observer, "gap", Duration::from_secs(3)).await;
     println!("a follower's disk is silent: {} writes in 3 s, the slowest took {gap:?}", made.len());
     assert!(gap < GAP, "{gap:?}");
     masters.disk(silent).answer();
-    masters.all_serve(&observer).await.unwrap();
-    masters.agreed(&observer).await.unwrap();
-    assert_eq!(names(&observer).await, made.into_iter().collect());
+    end_whole(&mut masters, &observer, &made.into_iter().collect()).await;
     observer.shutdown(LONG).await;
 }

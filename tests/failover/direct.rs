@@ -3,10 +3,11 @@
 
 use crate::load::{Shared, register};
 use goosefs_core::Result;
-use goosefs_core::proto::internal::{AttrResponse, Caller, HelloRequest, ResolveRequest};
+use goosefs_core::proto::internal::{AttrResponse, ResolveRequest};
 use goosefs_core::proto::method;
-use goosefs_core::rpc::frame::{Channel, Target};
+use goosefs_core::rpc::frame::Channel;
 use goosefs_core::task::Tasks;
+use goosefs_harness::connect_to;
 use rand::Rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +29,7 @@ pub(crate) fn ask(address: String, shared: Arc<Shared>, tasks: Tasks) -> JoinHan
             tokio::time::sleep(PACE).await;
             let open = match channel.take().filter(|channel| !channel.is_closed()) {
                 Some(open) => open,
-                None => match connect(&address, &tasks).await {
+                None => match connect_to(&address, &tasks).await {
                     Ok(open) => open,
                     Err(_) => continue,
                 },
@@ -40,12 +41,6 @@ pub(crate) fn ask(address: String, shared: Arc<Shared>, tasks: Tasks) -> JoinHan
             }
         }
     })
-}
-
-async fn connect(address: &str, tasks: &Tasks) -> Result<Channel> {
-    let caller = Caller { user: "root".into(), group: "root".into() };
-    let hello = HelloRequest { version: 1, cluster: None, role: "client".into(), caller: Some(caller) };
-    Channel::connect(&Target::Tcp(address.to_owned()), hello, tasks, Duration::from_secs(1)).await
 }
 
 async fn question(channel: Channel, shared: Arc<Shared>, unanswered: Arc<AtomicUsize>, address: String) {

@@ -59,6 +59,14 @@ impl Launch {
         }
     }
 
+    /// As [`Launch::new`], for a test that kills leaders: those who lose one say so, and a log that was being written ends
+    /// in the middle of a record.
+    #[must_use]
+    pub fn losing_leaders(self) -> Launch {
+        let allowed = ["leader", "raft", "Raft", "master", "Truncating log file"].map(str::to_owned).to_vec();
+        Launch { allowed, ..self }
+    }
+
     /// One master and one worker.
     #[must_use]
     pub fn small(binary: impl Into<PathBuf>) -> Launch {

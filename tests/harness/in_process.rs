@@ -127,7 +127,7 @@ impl InProcess {
     #[must_use]
     pub fn client_counting(&self, metrics: &Metrics, tune: impl FnOnce(&mut Config)) -> Client {
         let mut config = Config::new(self.rpc_addresses());
-        config.caller = goosefs_core::proto::internal::Caller { user: "root".into(), group: "root".into() };
+        config.caller = crate::root();
         tune(&mut config);
         Client::new(config, metrics)
     }

@@ -34,7 +34,15 @@ pub use dev_cluster::{DevCluster, Launch, Process, Record, free_ports};
 pub use frail::{FrailDisk, Lost};
 pub use in_process::{InProcess, Options};
 pub use master_processes::MasterProcesses;
-pub use masters::{MASTERS, Masters};
+pub use masters::{MASTERS, Masters, connect_to};
 pub use processes::Processes;
 pub use wait::{LONG, wait_for, wait_until};
 pub use wires::{Cut, Wires};
+
+use goosefs_core::proto::internal::Caller;
+
+/// The superuser, who makes most calls of tests.
+#[must_use]
+pub fn root() -> Caller {
+    Caller { user: "root".to_owned(), group: "root".to_owned() }
+}

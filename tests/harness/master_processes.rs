@@ -312,7 +312,7 @@ impl MasterProcesses {
     #[must_use]
     pub fn client_of(&self, ids: &[usize]) -> Client {
         let mut config = Config::new(ids.iter().map(|id| self.rpc(*id)).collect());
-        config.caller = goosefs_core::proto::internal::Caller { user: "root".into(), group: "root".into() };
+        config.caller = crate::root();
         Client::new(config, &Metrics::new())
     }
 

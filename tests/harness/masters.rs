@@ -6,11 +6,13 @@
 use crate::frail::FrailDisk;
 use crate::ports;
 use crate::wires::{Cut, Wires};
-use crate::{LONG, wait_until};
+use crate::{LONG, root, wait_until};
 use anyhow::{Context, bail, ensure};
 use goosefs_client::{Client, Config};
 use goosefs_core::metrics::Metrics;
-use goosefs_core::proto::internal::{Caller, DigestResponse};
+use goosefs_core::proto::internal::{DigestResponse, HelloRequest};
+use goosefs_core::rpc::frame::{Channel, Target};
+use goosefs_core::task::Tasks;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
@@ -205,12 +207,18 @@ impl Masters {
     #[must_use]
     pub fn client_with(&self, adjust: impl FnOnce(&mut Config)) -> Client {
         let mut config = Config::new(self.rpc.clone());
-        config.caller = Caller { user: "root".into(), group: "root".into() };
+        config.caller = root();
         config.short_circuit = false;
         // There are no workers to know of.
         config.workers_refresh = Duration::from_secs(3600);
         adjust(&mut config);
         Client::new(config, &Metrics::new())
+    }
+
+    /// A client that masters which are gone do not keep for long.
+    #[must_use]
+    pub fn observer(&self) -> Client {
+        self.client_with(|config| config.connect_timeout = Duration::from_millis(500))
     }
 
     /// Starts master `id`; does not wait for it.
@@ -462,6 +470,15 @@ impl Drop for Masters {
             eprintln!("logs are kept in {}", self.keep().display());
         }
     }
+}
+
+/// A connection to the master at `address`, whether it leads or not, which no client of ours would make.
+///
+/// # Errors
+/// When it is not made within a second.
+pub async fn connect_to(address: &str, tasks: &Tasks) -> goosefs_core::Result<Channel> {
+    let hello = HelloRequest { version: 1, cluster: None, role: "client".into(), caller: Some(root()) };
+    Channel::connect(&Target::Tcp(address.to_owned()), hello, tasks, Duration::from_secs(1)).await
 }
 
 /// Where Debian has the library, if it is installed.

@@ -112,7 +112,7 @@ impl Processes {
     #[must_use]
     pub fn client(&self) -> Client {
         let mut config = Config::new(self.masters());
-        config.caller = goosefs_core::proto::internal::Caller { user: "root".into(), group: "root".into() };
+        config.caller = crate::root();
         Client::new(config, &Metrics::new())
     }
 

@@ -45,12 +45,9 @@ fn create_on(folder: &Path, made: &AtomicU64, stop: &AtomicBool) -> (BTreeSet<St
 #[test]
 fn leaders_die_and_nobody_minds() {
     let Some(launch) = launch("leaders_die_and_nobody_minds") else { return };
-    // Those who lose their leader say so, and a log that was being written ends in the middle of a record.
-    let allowed = ["leader", "raft", "Raft", "master", "Truncating log file"].map(str::to_owned).to_vec();
     let mut cluster = DevCluster::start(Launch {
-        allowed,
         args: vec!["-Dgoosefs.user.file.writetype.default=MUST_CACHE".to_owned()],
-        ..launch
+        ..launch.losing_leaders()
     })
     .unwrap();
     let mount = cluster.mount_point();

@@ -18,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Cases that are played when not all are.
 const SOME: usize = 40;
@@ -69,7 +69,7 @@ impl Bed {
         let flags = ["-Dgoosefs.master.raft.snapshot.entries=100"];
         let mut masters = Masters::plan_on_loopback(binary, &std::env::temp_dir(), &flags).unwrap();
         masters.launch_all().await.unwrap();
-        let client = masters.client_with(|config| config.connect_timeout = Duration::from_millis(500));
+        let client = masters.observer();
         Bed { masters, client, acknowledged: BTreeSet::new() }
     }
 

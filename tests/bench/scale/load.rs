@@ -6,6 +6,7 @@ use anyhow::Context;
 use goosefs_client::Client;
 use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::path::NsPath;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -34,50 +35,33 @@ impl Files {
         }
         let directories = Arc::new(directories);
         let nodes: Arc<Vec<AtomicU64>> = Arc::new((0..count).map(|_| AtomicU64::new(0)).collect());
-        let number = Arc::new(AtomicU64::new(0));
-        let running = meter.start()?;
-        let begun = Instant::now();
-        let callers = clients.iter().map(|client| {
-            let (client, number) = (client.clone(), number.clone());
-            let (directories, nodes) = (directories.clone(), nodes.clone());
-            tokio::spawn(async move {
-                loop {
-                    let next = number.fetch_add(1, Ordering::Relaxed);
-                    let Some(node) = nodes.get(usize::try_from(next)?) else { return anyhow::Ok(()) };
-                    let parent = directories[usize::try_from(next / PER_DIRECTORY)?];
-                    node.store(create(&client, parent, next).await?, Ordering::Relaxed);
-                }
-            })
-        });
-        for caller in futures::future::join_all(callers).await {
-            caller.context("a caller panicked")??;
-        }
+        let (parents, made) = (directories.clone(), nodes.clone());
         Cost::head();
-        running.stop(count, begun.elapsed())?.print("create, all files", CALLERS);
+        for_each(clients, meter, "create, all files", count, move |client, next| {
+            let (parents, made) = (parents.clone(), made.clone());
+            async move {
+                let parent = parents[usize::try_from(next / PER_DIRECTORY)?];
+                made[usize::try_from(next)?].store(create(&client, parent, next).await?, Ordering::Relaxed);
+                Ok(())
+            }
+        })
+        .await?;
         let nodes = nodes.iter().map(|node| node.load(Ordering::Relaxed)).collect();
         Ok(Files { directories, nodes: Arc::new(nodes) })
     }
 
     /// Ends the writing of all of them, all callers at once, and prints how fast.
     pub(crate) async fn complete(&self, clients: &[Client], meter: &Meter<'_>) -> anyhow::Result<()> {
-        let number = Arc::new(AtomicU64::new(0));
-        let running = meter.start()?;
-        let begun = Instant::now();
-        let callers = clients.iter().map(|client| {
-            let (client, number, nodes) = (client.clone(), number.clone(), self.nodes.clone());
-            tokio::spawn(async move {
-                loop {
-                    let next = number.fetch_add(1, Ordering::Relaxed);
-                    let Some(node) = nodes.get(usize::try_from(next)?) else { return anyhow::Ok(()) };
-                    client.inodes().complete(ContentId(*node), 0, &client.config().caller).await?;
-                }
-            })
-        });
-        for caller in futures::future::join_all(callers).await {
-            caller.context("a caller panicked")??;
-        }
-        running.stop(self.len(), begun.elapsed())?.print("complete, all files", CALLERS);
-        Ok(())
+        let nodes = self.nodes.clone();
+        for_each(clients, meter, "complete, all files", self.len(), move |client, next| {
+            let nodes = nodes.clone();
+            async move {
+                let content = ContentId(nodes[usize::try_from(next)?]);
+                client.inodes().complete(content, 0, &client.config().caller).await?;
+                Ok(())
+            }
+        })
+        .await
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -112,4 +96,38 @@ impl Files {
         let spread = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16;
         usize::try_from(self.len() / 4 + spread % half).unwrap_or(0)
     }
+}
+
+/// Does `work` once for each number below `count`, all callers at once, and prints how fast.
+async fn for_each<F, W>(
+    clients: &[Client],
+    meter: &Meter<'_>,
+    what: &str,
+    count: u64,
+    work: F,
+) -> anyhow::Result<()>
+where
+    F: Fn(Client, u64) -> W + Clone + Send + 'static,
+    W: Future<Output = anyhow::Result<()>> + Send,
+{
+    let number = Arc::new(AtomicU64::new(0));
+    let running = meter.start()?;
+    let begun = Instant::now();
+    let callers = clients.iter().map(|client| {
+        let (client, number, work) = (client.clone(), number.clone(), work.clone());
+        tokio::spawn(async move {
+            loop {
+                let next = number.fetch_add(1, Ordering::Relaxed);
+                if next >= count {
+                    return anyhow::Ok(());
+                }
+                work(client.clone(), next).await?;
+            }
+        })
+    });
+    for caller in futures::future::join_all(callers).await {
+        caller.context("a caller panicked")??;
+    }
+    running.stop(count, begun.elapsed())?.print(what, CALLERS);
+    Ok(())
 }
