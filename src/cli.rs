@@ -112,7 +112,7 @@ pub struct MasterArgs {
     #[arg(long, short = 'i', value_name = "FILE")]
     pub restore: Option<PathBuf>,
     /// Most masters' directories are lost for good: go on, for this one start, with what this directory has. What it has
-    /// not seen is gone; the others come back with empty directories
+    /// not seen is gone; the others come back with empty directories, never with their old ones
     #[arg(long, conflicts_with = "restore")]
     pub force_new_cluster: bool,
 }

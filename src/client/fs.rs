@@ -360,6 +360,15 @@ impl Client {
         self.inner.files.forget_all();
         self.inner.tasks.shutdown(grace).await
     }
+
+    /// As [`Client::shutdown`], for one who has no other clone and no reader or writer left: connections close at once,
+    /// where they else wait a moment for calls that may come.
+    pub async fn leave(self, grace: Duration) -> Vec<String> {
+        self.inner.files.forget_all();
+        let tasks = self.inner.tasks.clone();
+        drop(self);
+        tasks.shutdown(grace).await
+    }
 }
 
 fn readers(

@@ -43,7 +43,7 @@ pub(super) fn run_to_its_end(
                 outcome = command(&client) => outcome,
                 never = tell_of_waiting(&client) => match never {},
             };
-            client.shutdown(Duration::from_secs(1)).await;
+            client.leave(Duration::from_secs(1)).await;
             outcome
         })
     });

@@ -11,7 +11,10 @@ use super::network::Network;
 use super::state::StateMachine;
 use super::types::Types;
 use crate::error::Result;
+use crate::id::Epoch;
 use crate::proto::raft as wire;
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -31,6 +34,8 @@ pub(super) struct Acquaint {
     pub(super) raft: openraft::Raft<Types, StateMachine>,
     /// For people.
     pub(super) problem: watch::Sender<Option<String>>,
+    /// Other epochs of this cluster that were met.
+    pub(super) strangers: Mutex<BTreeSet<(u32, Epoch)>>,
 }
 
 impl Acquaint {
@@ -76,10 +81,30 @@ impl Acquaint {
         let Ok(answer) = answer else { return false };
         let theirs = ClusterMark::from_wire(answer.cluster.as_ref());
         if answer.slot != slot || theirs.is_none() || theirs != self.me.mark() {
+            self.tell_of_epoch(slot, theirs);
             return false;
         }
         self.me.heard(slot, answer.node);
         self.me.learn(&Addresses::from_wire(&answer.addresses)).await;
         true
+    }
+
+    /// Says once that somebody goes on with another epoch of this cluster: one of the two must stop.
+    fn tell_of_epoch(&self, slot: u32, theirs: Option<ClusterMark>) {
+        let (Some(ours), Some(theirs)) = (self.me.mark(), theirs) else { return };
+        if ours.id == theirs.id
+            && ours.epoch != theirs.epoch
+            && self.strangers.lock().insert((slot, theirs.epoch))
+        {
+            let address = self.me.raft_address(slot).unwrap_or_default();
+            tracing::warn!(
+                slot,
+                address,
+                ours = %ours.epoch,
+                theirs = %theirs.epoch,
+                "a master goes on with another epoch of this cluster: stop those of the epoch that is given up and \
+                 start them with empty directories"
+            );
+        }
     }
 }

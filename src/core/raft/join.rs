@@ -175,7 +175,7 @@ impl Join {
 
     /// Asks the leader to take us in. Done when the first entry or snapshot has arrived.
     async fn ask(&self, answers: &[(u32, Result<wire::IdentifyResponse>)]) -> Result<bool> {
-        let mut refusal = None;
+        let (mut refusal, mut leads) = (None, None);
         for (slot, answer) in answers {
             if !answer.as_ref().is_ok_and(|answer| !answer.empty) {
                 continue;
@@ -188,9 +188,19 @@ impl Join {
                     self.say(None);
                     return self.wait_for_log().await;
                 }
-                Err(e) if e.code == Code::NotLeader => {}
+                Err(e) if e.code == Code::NotLeader => {
+                    leads = Some(e.leader).filter(|l| !l.is_empty()).or(leads)
+                }
                 Err(e) => refusal = Some(e),
             }
+        }
+        if let (None, Some(leader)) = (&refusal, leads) {
+            // Each of the others was asked.
+            let slot = self.me.config.slot;
+            let text = format!(
+                "{leader} leads, and is none of the other masters: it runs as master {slot}, as this does"
+            );
+            return Err(Error::new(Code::InvalidArgument, text).hint("each --id must be used once"));
         }
         let there = answers.iter().filter(|(_, answer)| answer.as_ref().is_ok_and(|a| !a.empty)).count();
         Err(refusal.unwrap_or_else(|| {
@@ -202,7 +212,8 @@ impl Join {
                     self.me.others().count() + 1
                 ),
             )
-            .hint("start the other masters with their directories; if those are lost for good, use --force-new-cluster")
+            .hint("start the other masters with their directories; if most are lost for good, stop all and start the one with the \
+                   most recent data by --force-new-cluster")
         }))
     }
 

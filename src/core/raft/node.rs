@@ -130,6 +130,7 @@ impl Node {
             network: network.clone(),
             raft: raft.clone(),
             problem: problem.clone(),
+            strangers: Mutex::default(),
         };
         let join = Join { me: me.clone(), raft: raft.clone(), log: log.clone(), network, problem };
         {

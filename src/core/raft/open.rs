@@ -11,7 +11,7 @@ use super::identity::{Directory, Identity, make_folder};
 use super::log::{LogStore, Opened};
 use super::me::{ADDRESSES, Me, wrong_cluster};
 use super::metrics::Counters;
-use super::network::Network;
+use super::network::{Network, identify_at};
 use super::restore;
 use super::snapshot::Snapshots;
 use super::space::Space;
@@ -19,6 +19,7 @@ use super::state::StateMachine;
 use super::types::Types;
 use super::{ClusterMark, Machine, RaftConfig};
 use crate::error::{Code, Error, Result};
+use crate::proto::raft as wire;
 use openraft::SnapshotPolicy;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -96,6 +97,9 @@ pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters
         Ok((directory, space, identity))
     })
     .await?;
+    let kept = config.dir.join(ADDRESSES);
+    let learned = blocking(&config, move || Addresses::load(&kept)).await?;
+    check_alone(&config, identity, &learned).await?;
     if config.force_new_cluster {
         identity = force::new_cluster(&config, &directory, identity, machine.clone(), &counters).await?;
     }
@@ -124,11 +128,13 @@ pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters
     let recovered = log.last_index();
     let ground = config.ground.clone();
     let state = StateMachine::start(machine, snapshots.clone(), space.clone(), counters.clone(), ground)?;
-    let kept = config.dir.join(ADDRESSES);
-    let learned = blocking(&config, move || Addresses::load(&kept)).await?;
     let configured = Addresses::configured(&config.peers, &config.rpc_addresses);
     let me = Arc::new(Me::new(config, directory, identity, configured, !opened.empty));
     me.learn(&learned).await;
+    if learned.get(me.config.slot).is_none() {
+        // Where this directory belongs is written down, so that a copy of it is known for one.
+        me.edit_addresses(|_, _| true).await;
+    }
     let network = Network::new(me.clone(), counters);
     let raft = openraft::Raft::new(me.node().0, settings, network.clone(), log.clone(), state).await;
     let raft = raft.map_err(|e| {
@@ -136,6 +142,29 @@ pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters
         Error::new(Code::Corrupt, message).caused_by(e)
     })?;
     Ok(Parts { me, raft, log, snapshots, network, space, recovered })
+}
+
+/// A directory that was copied must not become a second process of one Raft node.
+///
+/// # Errors
+/// `InvalidArgument` when the master that this directory belongs to answers at another address.
+async fn check_alone(config: &RaftConfig, identity: Identity, learned: &Addresses) -> Result<()> {
+    let Some(before) = learned.get(config.slot).map(|place| place.raft.as_str()) else { return Ok(()) };
+    if config.peers.get(config.slot as usize).is_some_and(|now| now == before) {
+        return Ok(());
+    }
+    let request = wire::IdentifyRequest { slot: identity.slot, node: identity.node.0, ..Default::default() };
+    match identify_at(&config.ground, before, request, config.election_max * 2).await {
+        Ok(answer) if answer.node == identity.node.0 => {
+            let (slot, dir) = (config.slot, config.dir.display());
+            let text = format!(
+                "master {slot} with this very directory's identity runs at {before}: {dir} is a copy"
+            );
+            Err(Error::new(Code::InvalidArgument, text)
+                .hint("stop that one first if it is to move; another master needs an empty directory and its own --id"))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 async fn open_log(config: &RaftConfig, identity: Identity, counters: &Counters) -> Result<Opened> {

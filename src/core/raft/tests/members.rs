@@ -1,9 +1,13 @@
 //! Masters that are added, taken out, replaced and moved while the others run.
 
 use super::cluster::{Cluster, PATIENCE, wait_until};
+use super::toy::Toy;
 use crate::error::{Code, Error};
-use crate::raft::{RaftConfig, Role};
+use crate::metrics::Metrics;
+use crate::raft::{Node, RaftConfig, Role};
+use crate::task::Tasks;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
@@ -280,4 +284,27 @@ async fn leadership_goes_where_an_operator_wants_it() {
     let leader = cluster.leader().await;
     let error = cluster.node((leader + 1) % 3).elect(&peers[0]).await.unwrap_err();
     assert_eq!((error.code, error.leader), (Code::NotLeader, cluster.status(leader).leader.unwrap().rpc));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_directory_is_refused_while_its_master_runs() {
+    let mut cluster = Cluster::started(3, |_| ()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = cluster.config(1);
+    let kept = config.dir.join("addresses");
+    wait_until("the master has written down where it is", || kept.exists()).await;
+    config.dir = folder.path().join("copy");
+    let copied = std::process::Command::new("cp").arg("-r").arg(cluster.dir(1)).arg(&config.dir).status();
+    assert!(copied.unwrap().success());
+    config.peers[1] = free(1).await.remove(0);
+    let start = async |config: RaftConfig| {
+        let (toy, tasks) = (Arc::new(Toy::default()), Tasks::new("copy"));
+        Node::start(config, toy, &tasks, &Metrics::new()).await
+    };
+    let refused = start(config.clone()).await.err().expect("two processes would be one node");
+    assert_eq!(refused.code, Code::InvalidArgument);
+    assert!(refused.message.contains(&cluster.config(1).peers[1]), "{}", refused.message);
+    // A move is what it is once the other has stopped.
+    cluster.kill(1).await;
+    start(config).await.unwrap().abort().await;
 }

@@ -52,7 +52,13 @@ pub fn check_cluster(ours: Option<&ClusterMark>, theirs: Option<&ClusterMark>) -
     };
     let text =
         format!("this is cluster {}, the other side belongs to cluster {}", name(&ours), name(&theirs));
-    Err(Error::new(Code::WrongCluster, text).hint("check the configured master addresses"))
+    let hint = match ours.cluster_id == theirs.cluster_id {
+        true => {
+            "the cluster was forced or restored since: restart what is of the old epoch; a worker drops what it cached"
+        }
+        false => "check the configured master addresses",
+    };
+    Err(Error::new(Code::WrongCluster, text).hint(hint))
 }
 
 /// Serves one connection until it ends, or until the role stops and its calls have ended.
