@@ -16,6 +16,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("client", &["core"]),
     ("fuse", &["client", "core"]),
     ("web", &["client", "core"]),
+    ("k8s", &["core"]),
 ];
 
 /// Rooms of core, in groups: each may import only from groups before its own (and `error` where it says so).

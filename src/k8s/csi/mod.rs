@@ -1,0 +1,1 @@
+//! The CSI node plugin: what kubelet asks of a driver on the node where a pod uses a Dataset's volume.
