@@ -1,5 +1,6 @@
 //! GooseFS on Kubernetes.
 //!
-//! [`csi`] is the node plugin that shows a runtime's mount to pods.
+//! [`crd`] has the custom resources, [`csi`] is the node plugin that shows a runtime's mount to pods.
 
+pub mod crd;
 pub mod csi;

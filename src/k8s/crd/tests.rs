@@ -1,0 +1,172 @@
+//! The definitions against their files in the chart, against what Fluid has, and against the rules said in Rust.
+
+use super::*;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/goosefs/files/crds")
+}
+
+/// `GOOSEFS_BLESS=1 cargo test -p goosefs-k8s` writes the files anew.
+#[test]
+fn the_chart_has_the_definitions_that_the_types_give() {
+    let bless = std::env::var_os("GOOSEFS_BLESS").is_some();
+    for definition in definitions().unwrap() {
+        let (file, text) = (chart().join(file_name(&definition)), yaml(&definition).unwrap());
+        if bless {
+            std::fs::create_dir_all(chart()).unwrap();
+            std::fs::write(&file, &text).unwrap();
+        }
+        let kept = std::fs::read_to_string(&file).unwrap();
+        assert!(kept == text, "{} differs: GOOSEFS_BLESS=1 cargo test -p goosefs-k8s crd", file.display());
+    }
+}
+
+fn schema(kind: &str) -> Value {
+    let definition =
+        definitions().unwrap().into_iter().find(|definition| definition.spec.names.kind == kind).unwrap();
+    serde_json::to_value(&definition.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema).unwrap()
+}
+
+/// The schema of a field, by a path such as `spec.tieredstore.levels[].quota`; `{}` are values of a map.
+fn field<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(schema, |schema, part| {
+        let name = part.trim_end_matches("[]").trim_end_matches("{}");
+        let child = schema.get("properties")?.get(name)?;
+        match part.strip_prefix(name)? {
+            "[]" => child.get("items"),
+            "{}" => child.get("additionalProperties"),
+            _ => Some(child),
+        }
+    })
+}
+
+/// Paths of Fluid v1.0.8's GooseFSRuntime and Dataset, from its api/v1alpha1.
+const FLUID: &[(&str, &str)] = &[
+    ("GooseFSRuntime", include_str!("fluid/goosefsruntime.txt")),
+    ("Dataset", include_str!("fluid/dataset.txt")),
+];
+
+#[test]
+fn every_field_that_fluid_has_is_there() {
+    for (kind, paths) in FLUID {
+        let schema = schema(kind);
+        for path in paths.lines().filter(|line| !line.is_empty()) {
+            let (path, type_) = path.split_once(' ').unwrap();
+            let ours = field(&schema, path).unwrap_or_else(|| panic!("{kind} has no {path}"));
+            let is = match ours.get("x-kubernetes-int-or-string") {
+                Some(_) => "quantity",
+                None => ours["type"].as_str().unwrap_or("any"),
+            };
+            assert_eq!(is, type_, "{kind} {path}");
+        }
+    }
+}
+
+#[test]
+fn enums_and_defaults_are_those_of_fluid() {
+    let runtime = schema("GooseFSRuntime");
+    let of = |path: &str, key: &str| field(&runtime, path).unwrap()[key].clone();
+    assert_eq!(of("spec.tieredstore.levels[].mediumtype", "enum"), json!(["MEM", "SSD", "HDD"]));
+    assert_eq!(of("spec.tieredstore.levels[].volumeType", "default"), json!("hostPath"));
+    assert_eq!(of("spec.cleanCachePolicy.gracePeriodSeconds", "default"), json!(60));
+    assert_eq!(of("spec.cleanCachePolicy.maxRetryAttempts", "default"), json!(3));
+    assert_eq!(of("spec.tieredstore.levels[]", "required"), json!(["mediumtype"]));
+    assert_eq!(of("spec.runAs", "required"), json!(["gid", "group", "uid", "user"]));
+    let dataset = schema("Dataset");
+    let of = |path: &str, key: &str| field(&dataset, path).unwrap()[key].clone();
+    assert_eq!(of("spec.placement", "enum"), json!(["", "Exclusive", "Shared"]));
+    assert_eq!(of("spec.mounts", "minItems"), json!(1));
+    assert_eq!(of("spec.mounts[]", "required"), json!(["mountPoint"]));
+}
+
+#[test]
+fn no_field_may_be_null_and_no_default_is_nothing() {
+    fn walk(path: &str, schema: &Value) {
+        let Some(fields) = schema.as_object() else { return };
+        assert!(!fields.contains_key("nullable"), "{path} may be null");
+        let nothing = fields
+            .get("default")
+            .is_some_and(|default| [json!(null), json!({}), json!([])].contains(default));
+        assert!(!nothing, "{path} defaults to nothing");
+        for (name, child) in fields.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            walk(&format!("{path}.{name}"), child);
+        }
+        for key in ["items", "additionalProperties"] {
+            if let Some(child) = fields.get(key) {
+                walk(&format!("{path}[]"), child);
+            }
+        }
+    }
+    for kind in ["GooseFSRuntime", "Dataset"] {
+        walk(kind, &schema(kind));
+    }
+}
+
+fn runtime(spec: Value) -> GooseFSRuntime {
+    let object = json!({"apiVersion": "data.fluid.io/v1alpha1", "kind": "GooseFSRuntime", "metadata": {"name": "hbase"}, "spec": spec});
+    serde_json::from_value(object).unwrap()
+}
+
+fn dataset(spec: Value) -> Dataset {
+    let object = json!({"apiVersion": "data.fluid.io/v1alpha1", "kind": "Dataset", "metadata": {"name": "hbase"}, "spec": spec});
+    serde_json::from_value(object).unwrap()
+}
+
+fn level(level: Value) -> Value {
+    json!({"tieredstore": {"levels": [level]}})
+}
+
+#[test]
+fn the_objects_of_the_tutorial_are_right() {
+    let hbase = runtime(json!({
+        "replicas": 3,
+        "tieredstore": {"levels": [{"mediumtype": "HDD", "path": "/mnt/disk1", "quota": "2G", "high": "0.8", "low": "0.7"}]},
+        "master": {"replicas": 3}
+    }));
+    assert_eq!(check::runtime(&hbase), []);
+    let mounts = json!({"mounts": [{"mountPoint": "https://mirrors.tuna.tsinghua.edu.cn/apache/hbase/stable/", "name": "hbase"}]});
+    let hbase = dataset(mounts);
+    assert_eq!(check::dataset(&hbase), []);
+    assert_eq!(hbase.spec.mounts[0].shown_at(), "/hbase");
+}
+
+#[test]
+fn what_is_wrong_with_a_runtime_is_named() {
+    let fields = |spec: Value| -> Vec<String> {
+        check::runtime(&runtime(spec)).into_iter().map(|violation| violation.field).collect()
+    };
+    for replicas in [0, 2, -1, 4] {
+        assert_eq!(fields(json!({"master": {"replicas": replicas}})), ["spec.master.replicas"]);
+    }
+    let tier = "spec.tieredstore.levels[0]";
+    let hdd = |more: Value| {
+        let mut all = json!({"mediumtype": "HDD", "path": "/a"});
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        level(all)
+    };
+    assert_eq!(fields(hdd(json!({"high": "0.7", "low": "0.7"}))), [format!("{tier}.low")]);
+    assert_eq!(fields(hdd(json!({"high": "1.7"}))), [format!("{tier}.high")]);
+    assert_eq!(fields(hdd(json!({"quota": "-2G"}))), [format!("{tier}.quota")]);
+    assert_eq!(fields(hdd(json!({"quota": -2}))), [format!("{tier}.quota")]);
+    assert_eq!(fields(hdd(json!({"quotaList": "1G,2G"}))), [format!("{tier}.quotaList")]);
+    assert_eq!(fields(hdd(json!({"path": "a"}))), [format!("{tier}.path")]);
+    assert_eq!(fields(hdd(json!({"path": "/a/../b"}))), [format!("{tier}.path")]);
+    assert_eq!(fields(hdd(json!({"path": "/a,/a/"}))), ["spec.tieredstore"]);
+    let mut long = runtime(json!({}));
+    long.metadata.name = Some("a".repeat(46));
+    assert_eq!(check::runtime(&long).len(), 1);
+    long.metadata.name = Some("20-hbase".to_owned());
+    assert_eq!(check::runtime(&long)[0].field, "metadata.name");
+}
+
+#[test]
+fn two_mounts_at_one_path_are_refused() {
+    let twice = dataset(
+        json!({"mounts": [{"mountPoint": "s3://a/", "name": "x"}, {"mountPoint": "s3://b/", "path": "/x"}]}),
+    );
+    assert_eq!(check::dataset(&twice)[0].message, "another mount is shown at /x already");
+    assert_eq!(twice.name_any(), "hbase");
+}
