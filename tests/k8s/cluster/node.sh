@@ -101,7 +101,7 @@ YAML
 start_node() {
     local folder
     folder=$(node_folder "$1")
-    mkdir -p "$folder"/{kubelet,runtime-mnt,mnt,containerd,cni}
+    mkdir -p "$folder"/{kubelet,pods,containers,runtime-mnt,mnt,containerd,cni}
     make_certificate "node$1" "/O=system:nodes/CN=system:node:$(node_name "$1")" "DNS:$(node_name "$1"),IP:$(node_address "$1")"
     make_kubeconfig "node$1"
     lay_wire "$1"
