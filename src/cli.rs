@@ -49,6 +49,9 @@ pub enum Command {
         after_help = "Example:\n  goosefs fuse /mnt/goosefs -Dgoosefs.master.rpc.addresses=m0:9200,m1:9200,m2:9200"
     )]
     Fuse(FuseArgs),
+    /// Reconcile Datasets and GooseFSRuntimes of a Kubernetes cluster
+    #[command(args_conflicts_with_subcommands = true)]
+    Controller(ControllerArgs),
     /// Work with files, mounts and the cache
     #[command(subcommand, arg_required_else_help = true)]
     Fs(FsCommand),
@@ -122,6 +125,27 @@ pub struct MasterArgs {
 pub struct FuseArgs {
     /// An empty directory; goosefs.fuse.mount.point by default
     pub mount_point: Option<PathBuf>,
+}
+
+/// Flags of `goosefs controller`.
+#[derive(Args, Debug)]
+pub struct ControllerArgs {
+    /// Reconcile one kind alone; both by default
+    #[arg(long, value_name = "KIND")]
+    pub only: Option<goosefs_k8s::controller::Kind>,
+    /// Where metrics, /healthz and /readyz are served; empty for nowhere
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "HOST:PORT")]
+    pub metrics_addr: Option<String>,
+    /// Something else than reconciling
+    #[command(subcommand)]
+    pub command: Option<ControllerCommand>,
+}
+
+/// `goosefs controller …`
+#[derive(Subcommand, Debug)]
+pub enum ControllerCommand {
+    /// Print the CustomResourceDefinitions as YAML
+    Crds,
 }
 
 /// `goosefs fs …`

@@ -7,6 +7,7 @@
 
 mod completions;
 mod connection;
+mod controller;
 mod dev;
 mod fs;
 mod fsadmin;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Master(args) => master::run(&args, define),
         Command::Worker => worker::run(define),
         Command::Fuse(args) => fuse::run(args, define),
+        Command::Controller(args) => controller::run(args, define),
         Command::Fs(command) => fs::run(command, define),
         Command::Fsadmin(command) => fsadmin::run(command, define),
         Command::GetConf(args) => getconf::run(&args, define),

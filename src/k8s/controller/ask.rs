@@ -1,0 +1,114 @@
+//! What the masters of a runtime say: asked by their pods' addresses, so that it needs neither DNS nor a member list.
+
+use goosefs_core::Result;
+use goosefs_core::proto::internal::{
+    Attr, Caller, ClusterRequest, ClusterResponse, HelloRequest, MountsRequest, MountsResponse, NodeKind,
+    ReadDirRequest, ReadDirResponse, StatFsRequest, StatFsResponse, WorkersRequest, WorkersResponse,
+};
+use goosefs_core::proto::method;
+use goosefs_core::rpc::frame::{Channel, Target};
+use goosefs_core::task::Tasks;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A master that takes longer is passed over.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Listing one directory may load it from the storage.
+const LISTING: Duration = Duration::from_secs(60);
+
+/// Entries of one listing.
+const PAGE: u32 = 1000;
+
+/// What is known of a running cluster.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Cluster {
+    /// Slot of the leading master and its name as masters know it.
+    pub(super) leader: Option<String>,
+    /// Bytes that live workers can cache, and do.
+    pub(super) capacity: u64,
+    pub(super) used: u64,
+    /// Where storages are mounted.
+    pub(super) mounts: Vec<String>,
+    /// Address of the leader that answered.
+    pub(super) address: String,
+}
+
+/// Size of what is in the storages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Total {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+}
+
+async fn dial(address: &str, tasks: &Tasks) -> Result<Channel> {
+    let caller = Caller { user: "root".to_owned(), ..Caller::default() };
+    let hello =
+        HelloRequest { version: 1, cluster: None, role: "controller".to_owned(), caller: Some(caller) };
+    Channel::connect(&Target::Tcp(address.to_owned()), hello, tasks, PATIENCE).await
+}
+
+async fn soon<T>(call: impl Future<Output = Result<T>>) -> Option<T> {
+    tokio::time::timeout(PATIENCE, call).await.ok()?.ok()
+}
+
+/// Asks every master who leads, and the leader for the rest; nothing when none leads.
+pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Cluster> {
+    let asked = addresses.iter().map(|address| async move {
+        let channel = dial(address, tasks).await.ok()?;
+        let answer: ClusterResponse = soon(channel.call(method::CLUSTER, &ClusterRequest {})).await?;
+        let own = answer.masters.iter().find(|master| master.leader && master.self_)?.rpc.clone();
+        Some((address.clone(), channel, own))
+    });
+    let (address, channel, own) = futures::future::join_all(asked).await.into_iter().flatten().next()?;
+    let workers: WorkersResponse = soon(channel.call(method::WORKERS, &WorkersRequest {})).await?;
+    let mounts: MountsResponse = soon(channel.call(method::MOUNTS, &MountsRequest {})).await?;
+    let _counts: StatFsResponse = soon(channel.call(method::STAT_FS, &StatFsRequest {})).await?;
+    let live = || workers.workers.iter().filter(|worker| worker.live);
+    Some(Cluster {
+        leader: Some(own),
+        capacity: live().map(|worker| worker.capacity).sum(),
+        used: live().map(|worker| worker.used).sum(),
+        mounts: mounts.mounts.into_iter().map(|mount| mount.path).collect(),
+        address,
+    })
+}
+
+/// Walks all directories, which loads what is not known yet.
+pub(super) async fn total(address: &str, tasks: &Tasks) -> Result<Total> {
+    let channel = dial(address, tasks).await?;
+    let (mut total, mut directories) = (Total::default(), VecDeque::from([0_u64]));
+    while let Some(directory) = directories.pop_front() {
+        let mut after = String::new();
+        loop {
+            let request = ReadDirRequest { directory, after, limit: PAGE, sync_interval_ms: None };
+            let page = tokio::time::timeout(LISTING, channel.call(method::READ_DIR, &request)).await;
+            let late = |_| {
+                goosefs_core::Error::new(
+                    goosefs_core::Code::DeadlineExceeded,
+                    "a directory takes too long to list",
+                )
+            };
+            let page: ReadDirResponse = page.map_err(late)??;
+            for attr in page.entries.iter().filter_map(|entry| entry.attr.as_ref()) {
+                count(attr, &mut total, &mut directories);
+            }
+            match page.entries.last() {
+                Some(last) if page.more => after = last.name.clone(),
+                _ => break,
+            }
+        }
+    }
+    Ok(total)
+}
+
+fn count(attr: &Attr, total: &mut Total, directories: &mut VecDeque<u64>) {
+    match attr.kind() {
+        NodeKind::Directory => directories.push_back(attr.inode),
+        NodeKind::File => {
+            total.files += 1;
+            total.bytes += attr.length;
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,164 @@
+//! What both reconcilers work with: the apiserver, settings, events, counts.
+
+use super::plan::Object;
+use goosefs_core::metrics::{Counter, Metrics};
+use goosefs_core::task::Tasks;
+use goosefs_core::{Code, Error, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, Patch, PatchParams, ValidationDirective};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Who owns the fields that we apply.
+pub(super) const FIELD_MANAGER: &str = "goosefs-controller";
+
+/// An object that is as it was applied last is applied again after so long, in case somebody else has changed it.
+const APPLY_AGAIN: Duration = Duration::from_secs(60);
+
+/// What both reconcilers work with.
+pub(super) struct Context {
+    pub(super) client: Client,
+    pub(super) image: String,
+    pub(super) driver: String,
+    pub(super) tasks: Tasks,
+    recorder: Recorder,
+    reconciles: Counter,
+    failures: Counter,
+    applied: Mutex<BTreeMap<String, (u32, Instant)>>,
+}
+
+/// A failure of the apiserver: what was being done, and its answer.
+pub(super) fn api_error(what: &str, error: kube::Error) -> Error {
+    let code = match &error {
+        kube::Error::Api(status) if status.code == 404 => Code::NotFound,
+        kube::Error::Api(status) if status.code == 403 => Code::PermissionDenied,
+        kube::Error::Api(status) if status.code == 409 => Code::Busy,
+        kube::Error::Api(status) if (400..500).contains(&status.code) => Code::InvalidArgument,
+        _ => Code::Unavailable,
+    };
+    Error::new(code, format!("{what}: {error}"))
+}
+
+impl Context {
+    pub(super) fn new(
+        client: Client,
+        image: String,
+        driver: String,
+        tasks: Tasks,
+        metrics: &Metrics,
+    ) -> Context {
+        let reporter =
+            Reporter { controller: FIELD_MANAGER.to_owned(), instance: std::env::var("HOSTNAME").ok() };
+        let context = Context {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            image,
+            driver,
+            tasks,
+            reconciles: Counter::default(),
+            failures: Counter::default(),
+            applied: Mutex::default(),
+        };
+        metrics.register(
+            "goosefs_controller_reconciles",
+            "Times that an object was looked at",
+            context.reconciles.clone(),
+        );
+        metrics.register("goosefs_controller_failures", "Times that this failed", context.failures.clone());
+        context
+    }
+
+    /// Counts a reconcile and logs its failure, which is retried.
+    pub(super) fn note<T>(&self, what: &str, outcome: &Result<T>) {
+        self.reconciles.inc();
+        if let Err(error) = outcome {
+            self.failures.inc();
+            tracing::warn!(object = what, %error, "will be tried again");
+        }
+    }
+
+    /// Applies an object, unless that was done a moment ago.
+    pub(super) async fn apply(&self, object: &Object) -> Result<()> {
+        let key = format!("{} {}/{}", object.kind(), object.namespace().unwrap_or_default(), object.name());
+        let mark = goosefs_core::checksum::crc32c(object.0.to_string().as_bytes());
+        let fresh = |(last, at): &(u32, Instant)| *last == mark && at.elapsed() < APPLY_AGAIN;
+        if self.applied.lock().get(&key).is_some_and(fresh) {
+            return Ok(());
+        }
+        let (group, version) = match object.0["apiVersion"].as_str().unwrap_or_default().split_once('/') {
+            Some((group, version)) => (group, version),
+            None => ("", object.0["apiVersion"].as_str().unwrap_or_default()),
+        };
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, object.kind()));
+        let api: Api<DynamicObject> = match object.namespace() {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        let mut parameters = PatchParams::apply(FIELD_MANAGER).force();
+        parameters.field_validation = Some(ValidationDirective::Strict);
+        let outcome = api.patch(object.name(), &parameters, &Patch::Apply(&object.0)).await;
+        outcome.map_err(|error| api_error(&format!("apply {key}"), error))?;
+        self.applied.lock().insert(key, (mark, Instant::now()));
+        Ok(())
+    }
+
+    /// What was applied is not taken for granted any more: the objects are being deleted.
+    pub(super) fn forget(&self, namespace: &str) {
+        let place = format!(" {namespace}/");
+        self.applied.lock().retain(|key, _| !key.contains(&place) && !key.contains(" /"));
+    }
+
+    /// Says that something happened to an object.
+    pub(super) async fn event<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        warning: bool,
+        reason: &str,
+        note: String,
+    ) {
+        let event = Event {
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(%error, reason, "an event was not written");
+        }
+    }
+
+    /// Pods of a namespace that use the claim `claim` and have not ended, by name; pods of the runtime itself do not use it.
+    pub(super) async fn users_of(&self, namespace: &str, claim: &str) -> Result<Vec<Pod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let all = pods.list(&ListParams::default()).await.map_err(|error| api_error("list pods", error))?;
+        Ok(all.items.into_iter().filter(|pod| uses(pod, claim) && !has_ended(pod)).collect())
+    }
+}
+
+/// Whether a pod has the claim among its volumes.
+pub(super) fn uses(pod: &Pod, claim: &str) -> bool {
+    claims(pod).any(|one| one == claim)
+}
+
+/// The claims of a pod.
+pub(super) fn claims(pod: &Pod) -> impl Iterator<Item = &str> {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref()).into_iter().flatten();
+    volumes
+        .filter_map(|volume| volume.persistent_volume_claim.as_ref())
+        .map(|claim| claim.claim_name.as_str())
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Names of pods, for a person.
+pub(super) fn names_of(pods: &[Pod]) -> String {
+    pods.iter().map(ResourceExt::name_any).collect::<Vec<_>>().join(", ")
+}

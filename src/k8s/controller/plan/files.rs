@@ -1,0 +1,169 @@
+//! The files that pods of a runtime read: properties, the member list, the mounts.
+
+use super::names::{FUSE_WEB, MASTER_RAFT, MASTER_RPC, MASTER_WEB, WORKER_RPC, WORKER_WEB};
+use super::{Given, HOME};
+use crate::crd::{Level, bytes_of};
+use goosefs_core::{Error, Result};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Where tiers without a path lie.
+const DEFAULT_TIER: &str = "/var/lib/goosefs";
+
+/// What a tier takes when nobody says.
+const DEFAULT_QUOTA: u64 = 2 << 30;
+
+/// A folder of a tier, as worker and node see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Folder {
+    /// Name of the volume.
+    pub(crate) volume: String,
+    /// Its path, in the pod and, for hostPath, on the node.
+    pub(crate) path: String,
+    /// Most bytes in it.
+    pub(crate) quota: u64,
+}
+
+/// The folders of a tier: a folder of its own for each runtime below each of its paths.
+///
+/// # Errors
+/// `InvalidArgument` for a quota that is no size.
+pub(crate) fn folders(given: &Given<'_>, number: usize, level: &Level) -> Result<Vec<Folder>> {
+    let mut paths = level.paths();
+    if paths.is_empty() {
+        paths.push(format!("{DEFAULT_TIER}/{}", level.mediumtype.as_str().to_ascii_lowercase()));
+    }
+    let quotas: Vec<u64> = match &level.quota_list {
+        Some(list) => {
+            list.split(',').map(|quota| bytes_of(&Quantity(quota.to_owned()))).collect::<Result<_>>()?
+        }
+        None => {
+            let whole = level.quota.as_ref().map_or(Ok(DEFAULT_QUOTA), bytes_of)?;
+            vec![whole / paths.len() as u64; paths.len()]
+        }
+    };
+    let folder = |(index, (path, quota)): (usize, (String, u64))| Folder {
+        volume: format!("tier-{number}-{index}"),
+        path: format!("{path}/{}/{}", given.names.namespace, given.names.name),
+        quota,
+    };
+    Ok(paths.into_iter().zip(quotas).enumerate().map(folder).collect())
+}
+
+/// Most bytes that all workers cache together.
+///
+/// # Errors
+/// As [`folders`].
+pub(crate) fn quota_of_a_worker(given: &Given<'_>) -> Result<u64> {
+    let mut sum = 0;
+    for (number, level) in given.levels().iter().enumerate() {
+        sum += folders(given, number, level)?.iter().map(|folder| folder.quota).sum::<u64>();
+    }
+    Ok(sum)
+}
+
+/// `goosefs-site.properties`, which every pod has, so that commands in any pod find the cluster.
+///
+/// # Errors
+/// As [`folders`].
+pub(crate) fn properties(given: &Given<'_>) -> Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    let mut set = |key: &str, value: String| all.insert(key.to_owned(), value);
+    let masters = |port: u16| -> String {
+        let all: Vec<String> =
+            (0..given.masters).map(|slot| format!("{}:{port}", given.names.master(slot))).collect();
+        all.join(",")
+    };
+    set("goosefs.master.rpc.addresses", masters(MASTER_RPC));
+    set("goosefs.master.embedded.journal.addresses", masters(MASTER_RAFT));
+    set("goosefs.master.rpc.port", MASTER_RPC.to_string());
+    set("goosefs.master.web.port", MASTER_WEB.to_string());
+    set("goosefs.master.embedded.journal.port", MASTER_RAFT.to_string());
+    set("goosefs.master.bind.host", "0.0.0.0".to_owned());
+    set("goosefs.master.journal.folder", "/journal".to_owned());
+    set("goosefs.master.cluster.file", format!("{HOME}/cluster/cluster.json"));
+    set("goosefs.master.mounts.file", format!("{HOME}/mounts/mounts.json"));
+    set("goosefs.master.mount.table.root.ufs", "/underFSStorage".to_owned());
+    set("goosefs.master.mount.table.root.readonly", "true".to_owned());
+    set("goosefs.worker.rpc.port", WORKER_RPC.to_string());
+    set("goosefs.worker.web.port", WORKER_WEB.to_string());
+    set("goosefs.worker.data.server.domain.socket.address", format!("{HOME}/socket/worker.sock"));
+    set("goosefs.fuse.web.port", FUSE_WEB.to_string());
+    set("goosefs.fuse.mount.point", given.names.mount_point());
+    let levels = given.levels();
+    set("goosefs.worker.tieredstore.levels", levels.len().to_string());
+    for (number, level) in levels.iter().enumerate() {
+        let folders = folders(given, number, level)?;
+        let prefix = format!("goosefs.worker.tieredstore.level{number}");
+        let list = |of: fn(&Folder) -> String| folders.iter().map(of).collect::<Vec<_>>().join(",");
+        set(&format!("{prefix}.alias"), level.mediumtype.as_str().to_owned());
+        set(&format!("{prefix}.dirs.mediumtype"), level.mediumtype.as_str().to_owned());
+        set(&format!("{prefix}.dirs.path"), list(|folder| folder.path.clone()));
+        set(&format!("{prefix}.dirs.quota"), list(|folder| folder.quota.to_string()));
+        if let Some(high) = &level.high {
+            set(&format!("{prefix}.watermark.high.ratio"), high.clone());
+        }
+        if let Some(low) = &level.low {
+            set(&format!("{prefix}.watermark.low.ratio"), low.clone());
+        }
+    }
+    for (key, value) in &given.runtime.spec.properties {
+        set(key, value.clone());
+    }
+    Ok(all)
+}
+
+/// Properties in their file's form: a backslash before what Java's properties would take for something else.
+pub(crate) fn properties_text(properties: &BTreeMap<String, String>) -> String {
+    let line = |(key, value): (&String, &String)| {
+        let value = value.replace('\\', "\\\\").replace('\n', "\\n");
+        format!("{key}={value}\n")
+    };
+    properties.iter().map(line).collect()
+}
+
+/// `cluster.json`: who the masters are, and whether ones with empty folders may begin a cluster.
+pub(crate) fn cluster(given: &Given<'_>) -> Value {
+    let masters: Vec<String> =
+        (0..given.masters).map(|slot| format!("{}:{MASTER_RAFT}", given.names.master(slot))).collect();
+    json!({
+        "clusterId": given.cluster_id,
+        "epoch": given.epoch,
+        "bootstrap": given.bootstrap,
+        "masters": masters,
+    })
+}
+
+/// The mounts of `mounts.json`, without its generation. `secrets` has the values of Secrets: by Secret, then by key.
+///
+/// # Errors
+/// `NotFound` for a Secret or key that is not there.
+pub(crate) fn mounts(given: &Given<'_>) -> Result<Value> {
+    let spec = &given.dataset.spec;
+    let mut all = Vec::new();
+    for mount in &spec.mounts {
+        let mut options = spec.shared_options.clone();
+        options.extend(mount.options.clone());
+        for option in spec.shared_encrypt_options.iter().chain(&mount.encrypt_options) {
+            let reference = &option.value_from.secret_key_ref;
+            let key = reference.key.as_deref().unwrap_or(&option.name);
+            let value = given.secrets.get(&reference.name).and_then(|secret| secret.get(key));
+            let missing = || {
+                let message =
+                    format!("mount {}: Secret {} has no key {key}", mount.shown_at(), reference.name);
+                Error::new(goosefs_core::Code::NotFound, message)
+                    .hint("create it in the namespace of the Dataset; nothing else is needed then")
+            };
+            options.insert(option.name.clone(), value.ok_or_else(missing)?.clone());
+        }
+        all.push(json!({
+            "path": mount.shown_at(),
+            "uri": mount.mount_point,
+            "readOnly": mount.read_only.unwrap_or(false),
+            "shared": mount.shared.unwrap_or(false),
+            "options": options,
+        }));
+    }
+    Ok(Value::Array(all))
+}

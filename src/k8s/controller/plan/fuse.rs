@@ -1,0 +1,149 @@
+//! FUSE: a DaemonSet that shows the namespace as a directory on nodes with its label.
+
+use super::names::FUSE_WEB;
+use super::pods::{
+    config, definitions, environment, image, metadata, probe, spec, user_volumes, without_nothing,
+};
+use super::{Given, HOME, Object, object};
+use crate::crd::{Fuse, Version};
+use serde_json::json;
+
+const ROLE: &str = "goosefs-fuse";
+
+pub(super) fn daemon_set(given: &Given<'_>) -> Object {
+    let default = Fuse::default();
+    let own = given.runtime.spec.fuse.as_ref().unwrap_or(&default);
+    let version = Version {
+        image: own.image.clone(),
+        image_tag: own.image_tag.clone(),
+        image_pull_policy: own.image_pull_policy.clone(),
+    };
+    let (image, policy) = image(given, Some(&version));
+    let (conf_volume, conf_mount) = config(given);
+    let (mut volumes, mut mounts) = user_volumes(given, &own.volume_mounts);
+    volumes.extend([
+        conf_volume,
+        json!({"name": "goosefs-fuse-device", "hostPath": {"path": "/dev/fuse", "type": "CharDevice"}}),
+        json!({"name": "goosefs-fuse-mount", "hostPath": {"path": given.names.runtime_folder(), "type": "DirectoryOrCreate"}}),
+        json!({"name": "goosefs-socket", "hostPath": {"path": given.names.socket_folder(), "type": "DirectoryOrCreate"}}),
+    ]);
+    mounts.extend([
+        conf_mount,
+        json!({"name": "goosefs-fuse-device", "mountPath": "/dev/fuse"}),
+        json!({"name": "goosefs-fuse-mount", "mountPath": given.names.runtime_folder(), "mountPropagation": "Bidirectional"}),
+        json!({"name": "goosefs-socket", "mountPath": format!("{HOME}/socket")}),
+    ]);
+    let mut command = vec!["/entrypoint.sh".to_owned(), "fuse".to_owned(), given.names.mount_point()];
+    command.extend(definitions(&own.properties));
+    let container = json!({
+        "name": ROLE,
+        "image": image,
+        "imagePullPolicy": policy,
+        "command": command,
+        "env": environment(&own.env),
+        "ports": [{"name": "web", "containerPort": FUSE_WEB, "protocol": "TCP"}],
+        "resources": own.resources,
+        "securityContext": {"privileged": true, "runAsUser": 0},
+        "volumeMounts": mounts,
+        "startupProbe": probe("/healthz", FUSE_WEB, 2, 150),
+        "livenessProbe": probe("/healthz", FUSE_WEB, 10, 6),
+        "readinessProbe": probe("/readyz", FUSE_WEB, 2, 2),
+    });
+    let mut selector = json!(own.node_selector);
+    selector[given.names.fuse_label()] = json!("true");
+    let tolerations = match own.tolerations.as_slice() {
+        [] => json!([{"operator": "Exists"}]),
+        some => json!(some),
+    };
+    let pod = spec(
+        given,
+        &own.image_pull_secrets,
+        json!({
+            "nodeSelector": selector,
+            "tolerations": tolerations,
+            "terminationGracePeriodSeconds": 30,
+            "containers": [container],
+            "volumes": volumes,
+        }),
+    );
+    let ours = json!({"goosefs.data.fluid.io/config": given.config_mark});
+    object(
+        given,
+        "apps/v1",
+        "DaemonSet",
+        &given.names.fuse(),
+        without_nothing(json!({
+            "spec": {
+                "updateStrategy": {"type": "OnDelete"},
+                "selector": {"matchLabels": given.names.selector(ROLE)},
+                "template": {
+                    "metadata": metadata(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, ours),
+                    "spec": pod,
+                },
+            }
+        })),
+    )
+}
+
+/// How pods may use the volume.
+fn access_modes(given: &Given<'_>) -> Vec<String> {
+    match given.dataset.spec.access_modes.as_slice() {
+        [] => vec!["ReadOnlyMany".to_owned()],
+        some => some.to_vec(),
+    }
+}
+
+/// The volume and the claim by which pods use the mount.
+pub(super) fn volume(given: &Given<'_>) -> [Object; 2] {
+    let names = &given.names;
+    let storage = json!({"storage": "100Pi"});
+    let mut volume = object(
+        given,
+        "v1",
+        "PersistentVolume",
+        &names.volume(),
+        json!({
+            "spec": {
+                "accessModes": access_modes(given),
+                "capacity": storage,
+                "storageClassName": "fluid",
+                "persistentVolumeReclaimPolicy": "Retain",
+                "volumeMode": "Filesystem",
+                "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": names.namespace, "name": names.name},
+                "csi": {
+                    "driver": given.driver,
+                    "volumeHandle": names.volume(),
+                    "volumeAttributes": {
+                        "fluid_path": names.mount_point(),
+                        "mount_type": "fuse.goosefs-fuse",
+                        "runtime_namespace": names.namespace,
+                        "runtime_name": names.name,
+                        "mount_pod_node_selector_key": names.fuse_label(),
+                    },
+                },
+            }
+        }),
+    );
+    volume.0["metadata"]["annotations"] = json!({"CreatedBy": "fluid"});
+    // A volume belongs to no namespace, so it cannot have an owner in one.
+    if let Some(metadata) = volume.0["metadata"].as_object_mut() {
+        metadata.remove("ownerReferences");
+        metadata.remove("namespace");
+    }
+    let claim = object(
+        given,
+        "v1",
+        "PersistentVolumeClaim",
+        &names.name,
+        json!({
+            "spec": {
+                "accessModes": access_modes(given),
+                "resources": {"requests": storage},
+                "storageClassName": "fluid",
+                "volumeMode": "Filesystem",
+                "volumeName": names.volume(),
+            }
+        }),
+    );
+    [volume, claim]
+}

@@ -1,0 +1,181 @@
+//! Masters: a StatefulSet, a Service for each so that they find one another before they are ready, a disruption budget.
+
+use super::names::{MASTER_RAFT, MASTER_RPC, MASTER_WEB};
+use super::pods::{
+    config, definitions, environment, image, metadata, probe, spec, user_volumes, without_nothing,
+};
+use super::{Given, HOME, Object, object};
+use crate::crd::Component;
+use serde_json::{Value, json};
+
+const ROLE: &str = "goosefs-master";
+
+/// What a claim for a journal asks for when nobody says.
+const JOURNAL_SIZE: &str = "10Gi";
+
+pub(super) fn objects(given: &Given<'_>) -> Vec<Object> {
+    let mut all = vec![service(given, &given.names.masters(), None)];
+    all.extend((0..given.masters).map(|slot| service(given, &given.names.master(slot), Some(slot))));
+    all.push(disruption_budget(given));
+    all.push(stateful_set(given));
+    all
+}
+
+fn service(given: &Given<'_>, name: &str, slot: Option<usize>) -> Object {
+    let mut selector = given.names.selector(ROLE);
+    if let Some(slot) = slot {
+        selector["statefulset.kubernetes.io/pod-name"] = json!(given.names.master(slot));
+    }
+    let port =
+        |name: &str, port: u16| json!({"name": name, "port": port, "targetPort": port, "protocol": "TCP"});
+    let mut all = object(
+        given,
+        "v1",
+        "Service",
+        name,
+        json!({
+            "spec": {
+                "clusterIP": "None",
+                "publishNotReadyAddresses": true,
+                "selector": selector,
+                "ports": [port("rpc", MASTER_RPC), port("web", MASTER_WEB), port("raft", MASTER_RAFT)],
+            }
+        }),
+    );
+    if slot.is_none() && given.runtime.spec.disable_prometheus != Some(true) {
+        all.0["metadata"]["labels"]["monitor"] = json!("goosefs_runtime_metrics");
+    }
+    all
+}
+
+fn disruption_budget(given: &Given<'_>) -> Object {
+    object(
+        given,
+        "policy/v1",
+        "PodDisruptionBudget",
+        &given.names.masters(),
+        json!({
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": given.names.selector(ROLE)}}
+        }),
+    )
+}
+
+fn stateful_set(given: &Given<'_>) -> Object {
+    let default = Component::default();
+    let own = given.runtime.spec.master.as_ref().unwrap_or(&default);
+    let (image, policy) = image(given, None);
+    let (conf_volume, conf_mount) = config(given);
+    let (mut volumes, mut mounts) = user_volumes(given, &own.volume_mounts);
+    volumes.extend([
+        conf_volume,
+        json!({"name": "goosefs-cluster", "configMap": {"name": given.names.cluster()}}),
+        json!({"name": "goosefs-mounts", "secret": {"secretName": given.names.mounts()}}),
+        json!({"name": "goosefs-root", "emptyDir": {}}),
+    ]);
+    mounts.extend([
+        conf_mount,
+        json!({"name": "goosefs-cluster", "mountPath": format!("{HOME}/cluster"), "readOnly": true}),
+        json!({"name": "goosefs-mounts", "mountPath": format!("{HOME}/mounts"), "readOnly": true}),
+        json!({"name": "goosefs-root", "mountPath": "/underFSStorage"}),
+        json!({"name": "goosefs-journal", "mountPath": "/journal"}),
+    ]);
+    let mut claims = Vec::new();
+    if given.durable {
+        claims.push(claim(own));
+    } else {
+        volumes.push(json!({"name": "goosefs-journal", "emptyDir": {}}));
+    }
+    let mut command = vec!["/entrypoint.sh".to_owned(), "master".to_owned()];
+    command.extend(definitions(&own.properties));
+    let container = json!({
+        "name": ROLE,
+        "image": image,
+        "imagePullPolicy": policy,
+        "command": command,
+        "env": environment(&own.env),
+        "ports": [
+            {"name": "rpc", "containerPort": MASTER_RPC, "protocol": "TCP"},
+            {"name": "web", "containerPort": MASTER_WEB, "protocol": "TCP"},
+            {"name": "raft", "containerPort": MASTER_RAFT, "protocol": "TCP"},
+        ],
+        "resources": own.resources,
+        "volumeMounts": mounts,
+        "startupProbe": probe("/healthz", MASTER_WEB, 2, 150),
+        "livenessProbe": probe("/healthz", MASTER_WEB, 10, 6),
+        "readinessProbe": probe("/readyz", MASTER_WEB, 2, 2),
+    });
+    let apart = json!({
+        "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 100, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": given.names.selector(ROLE)}}},
+        ]}
+    });
+    let pod = spec(
+        given,
+        &own.image_pull_secrets,
+        json!({
+            "affinity": apart,
+            "nodeSelector": non_empty(json!(own.node_selector)),
+            "tolerations": tolerations(given, own),
+            "terminationGracePeriodSeconds": 30,
+            "securityContext": security(given),
+            "containers": [container],
+            "volumes": volumes,
+        }),
+    );
+    let ours = json!({"goosefs.data.fluid.io/config": given.config_mark});
+    object(
+        given,
+        "apps/v1",
+        "StatefulSet",
+        &given.names.masters(),
+        without_nothing(json!({
+            "spec": {
+                "replicas": given.masters,
+                "serviceName": given.names.masters(),
+                "podManagementPolicy": "Parallel",
+                "updateStrategy": {"type": "OnDelete"},
+                "selector": {"matchLabels": given.names.selector(ROLE)},
+                "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"},
+                "template": {
+                    "metadata": metadata(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, ours),
+                    "spec": pod,
+                },
+                "volumeClaimTemplates": claims,
+            }
+        })),
+    )
+}
+
+fn claim(own: &Component) -> Value {
+    let journal = own.journal.clone().unwrap_or_default();
+    let size = journal.size.map_or_else(|| JOURNAL_SIZE.to_owned(), |size| size.0);
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "goosefs-journal"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": journal.storage_class_name,
+            "volumeMode": "Filesystem",
+            "resources": {"requests": {"storage": size}},
+        }
+    })
+}
+
+/// Those of the Dataset, then the part's.
+pub(super) fn tolerations(given: &Given<'_>, own: &Component) -> Value {
+    let all = given.dataset.spec.tolerations.iter().chain(&own.tolerations);
+    Value::Array(all.map(|toleration| json!(toleration)).collect())
+}
+
+pub(super) fn non_empty(map: Value) -> Value {
+    if map.as_object().is_some_and(serde_json::Map::is_empty) { Value::Null } else { map }
+}
+
+/// The user of `runAs`.
+pub(super) fn security(given: &Given<'_>) -> Value {
+    match &given.runtime.spec.run_as {
+        Some(user) => json!({"runAsUser": user.uid, "runAsGroup": user.gid, "fsGroup": user.gid}),
+        None => Value::Null,
+    }
+}

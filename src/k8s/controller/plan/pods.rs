@@ -1,0 +1,133 @@
+//! What pods of all parts have in common.
+
+use super::{Given, HOME};
+use crate::crd::{PodMetadata, Version};
+use k8s_openapi::api::core::v1::LocalObjectReference;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// `image:tag` and the pull policy of a part.
+pub(super) fn image(given: &Given<'_>, own: Option<&Version>) -> (String, String) {
+    let default = Version::default();
+    let version = given.runtime.spec.goosefs_version.as_ref().unwrap_or(&default);
+    let own = own.unwrap_or(&default);
+    let name = own.image.as_ref().or(version.image.as_ref());
+    let tag = own.image_tag.as_ref().or(version.image_tag.as_ref());
+    let image = match (name, tag) {
+        (Some(name), Some(tag)) => format!("{name}:{tag}"),
+        (Some(name), None) => name.clone(),
+        (None, _) => given.image.to_owned(),
+    };
+    let policy = own.image_pull_policy.as_ref().or(version.image_pull_policy.as_ref());
+    (image, policy.cloned().unwrap_or_else(|| "IfNotPresent".to_owned()))
+}
+
+/// Labels and annotations of pods: the user's, then ours.
+pub(super) fn metadata(
+    given: &Given<'_>,
+    role: &str,
+    own: Option<&PodMetadata>,
+    annotations: &BTreeMap<String, String>,
+    ours: Value,
+) -> Value {
+    let (mut labels, mut notes) = (BTreeMap::new(), annotations.clone());
+    for metadata in given.runtime.spec.pod_metadata.iter().chain(own) {
+        labels.extend(metadata.labels.clone());
+        notes.extend(metadata.annotations.clone());
+    }
+    let mut labels = json!(labels);
+    merge(&mut labels, given.names.labels());
+    merge(&mut labels, json!({"role": role}));
+    let mut notes = json!(notes);
+    merge(&mut notes, ours);
+    json!({"labels": labels, "annotations": notes})
+}
+
+/// Adds the fields of `more`, which win.
+pub(super) fn merge(object: &mut Value, more: Value) {
+    if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
+        object.extend(more);
+    }
+}
+
+/// Environment: the user's variables, then where the pod is.
+pub(super) fn environment(own: &BTreeMap<String, String>) -> Value {
+    let from = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
+    let mut all = vec![
+        from("POD_NAME", "metadata.name"),
+        from("POD_NAMESPACE", "metadata.namespace"),
+        from("POD_IP", "status.podIP"),
+        from("NODE_NAME", "spec.nodeName"),
+        json!({"name": "GOOSEFS_HOME", "value": HOME}),
+    ];
+    let taken = ["POD_NAME", "POD_NAMESPACE", "POD_IP", "NODE_NAME", "GOOSEFS_HOME"];
+    let own = own.iter().filter(|(name, _)| !taken.contains(&name.as_str()));
+    all.extend(own.map(|(name, value)| json!({"name": name, "value": value})));
+    Value::Array(all)
+}
+
+/// `-Dkey=value` of properties that a part has for itself.
+pub(super) fn definitions(own: &BTreeMap<String, String>) -> Vec<String> {
+    own.iter().map(|(key, value)| format!("-D{key}={value}")).collect()
+}
+
+/// A probe of the web port.
+pub(super) fn probe(path: &str, port: u16, period: u32, failures: u32) -> Value {
+    json!({
+        "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
+        "periodSeconds": period, "timeoutSeconds": 3, "failureThreshold": failures, "successThreshold": 1,
+    })
+}
+
+/// The volume with the properties and where it is mounted.
+pub(super) fn config(given: &Given<'_>) -> (Value, Value) {
+    (
+        json!({"name": "goosefs-conf", "configMap": {"name": given.names.config()}}),
+        json!({"name": "goosefs-conf", "mountPath": format!("{HOME}/conf"), "readOnly": true}),
+    )
+}
+
+/// The user's volumes of the runtime that the part mounts.
+pub(super) fn user_volumes(
+    given: &Given<'_>,
+    mounts: &[k8s_openapi::api::core::v1::VolumeMount],
+) -> (Vec<Value>, Vec<Value>) {
+    let wanted =
+        |volume: &&k8s_openapi::api::core::v1::Volume| mounts.iter().any(|mount| mount.name == volume.name);
+    let volumes = given.runtime.spec.volumes.iter().filter(wanted).map(|volume| json!(volume)).collect();
+    (volumes, mounts.iter().map(|mount| json!(mount)).collect())
+}
+
+/// The fields of a pod that all parts have.
+pub(super) fn spec(given: &Given<'_>, secrets: &[LocalObjectReference], more: Value) -> Value {
+    let mut all = json!({
+        "enableServiceLinks": false,
+        "automountServiceAccountToken": false,
+        "dnsPolicy": "ClusterFirst",
+        "restartPolicy": "Always",
+    });
+    let secrets: Vec<Value> =
+        given.runtime.spec.image_pull_secrets.iter().chain(secrets).map(|secret| json!(secret)).collect();
+    if !secrets.is_empty() {
+        merge(&mut all, json!({"imagePullSecrets": secrets}));
+    }
+    merge(&mut all, more);
+    without_nothing(all)
+}
+
+/// Without fields that are null or empty: server-side apply would own them.
+pub(super) fn without_nothing(value: Value) -> Value {
+    let is_nothing = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    };
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().map(|(key, value)| (key, without_nothing(value)));
+            Value::Object(kept.filter(|(_, value)| !is_nothing(value)).collect::<Map<_, _>>())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nothing).collect()),
+        other => other,
+    }
+}

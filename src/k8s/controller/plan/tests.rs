@@ -1,0 +1,105 @@
+//! What the tutorial's two objects become.
+
+use super::*;
+
+fn given<'a>(dataset: &'a Dataset, runtime: &'a GooseFSRuntime) -> Given<'a> {
+    Given {
+        names: Names::new("default", "hbase", "d-uid"),
+        dataset,
+        runtime,
+        image: "goosefs:1",
+        driver: "fuse.csi.fluid.io",
+        masters: masters_of(runtime),
+        durable: false,
+        cluster_id: "r-uid".to_owned(),
+        epoch: 1,
+        bootstrap: true,
+        secrets: BTreeMap::new(),
+        mounts_generation: 1,
+        config_mark: "m".to_owned(),
+    }
+}
+
+fn tutorial() -> (Dataset, GooseFSRuntime) {
+    let dataset = json!({"metadata": {"name": "hbase", "namespace": "default", "uid": "d-uid"}, "spec": {
+        "mounts": [{"mountPoint": "https://mirror/hbase/", "name": "hbase"}]}});
+    let runtime = json!({"metadata": {"name": "hbase", "namespace": "default", "uid": "r-uid"}, "spec": {
+        "replicas": 3,
+        "tieredstore": {"levels": [{"mediumtype": "HDD", "path": "/mnt/disk1", "quota": "2G", "high": "0.8", "low": "0.7"}]},
+        "master": {"replicas": 3}}});
+    (serde_json::from_value(dataset).unwrap(), serde_json::from_value(runtime).unwrap())
+}
+
+#[test]
+fn the_tutorial_has_these_objects() {
+    let (dataset, runtime) = tutorial();
+    let all = objects(&given(&dataset, &runtime)).unwrap();
+    let list: Vec<String> = all.iter().map(|object| format!("{} {}", object.kind(), object.name())).collect();
+    let expected = [
+        "ConfigMap hbase-config",
+        "ConfigMap hbase-cluster",
+        "Secret hbase-mounts",
+        "Service hbase-master",
+        "Service hbase-master-0",
+        "Service hbase-master-1",
+        "Service hbase-master-2",
+        "PodDisruptionBudget hbase-master",
+        "StatefulSet hbase-master",
+        "DaemonSet hbase-worker",
+        "DaemonSet hbase-fuse",
+        "PersistentVolume default-hbase",
+        "PersistentVolumeClaim hbase",
+    ];
+    assert_eq!(list, expected);
+}
+
+#[test]
+fn the_files_of_pods_say_what_was_asked_for() {
+    let (dataset, runtime) = tutorial();
+    let given = given(&dataset, &runtime);
+    let properties = files::properties(&given).unwrap();
+    assert_eq!(
+        properties["goosefs.master.rpc.addresses"],
+        "hbase-master-0:26000,hbase-master-1:26000,hbase-master-2:26000"
+    );
+    assert_eq!(properties["goosefs.worker.tieredstore.level0.dirs.path"], "/mnt/disk1/default/hbase");
+    assert_eq!(properties["goosefs.worker.tieredstore.level0.dirs.quota"], (2_u64 << 30).to_string());
+    assert_eq!(properties["goosefs.worker.tieredstore.level0.watermark.high.ratio"], "0.8");
+    assert_eq!(
+        files::cluster(&given),
+        json!({"clusterId": "r-uid", "epoch": 1, "bootstrap": true,
+            "masters": ["hbase-master-0:26002", "hbase-master-1:26002", "hbase-master-2:26002"]})
+    );
+    assert_eq!(
+        files::mounts(&given).unwrap(),
+        json!([{"path": "/hbase", "uri": "https://mirror/hbase/", "readOnly": false, "shared": false, "options": {}}])
+    );
+}
+
+#[test]
+fn more_masters_make_no_pod_anew_but_a_property_does() {
+    let (dataset, mut runtime) = tutorial();
+    let before = config_mark(&given(&dataset, &runtime)).unwrap();
+    runtime.spec.master.as_mut().unwrap().replicas = Some(5);
+    assert_eq!(config_mark(&given(&dataset, &runtime)).unwrap(), before);
+    runtime.spec.properties.insert("goosefs.logs.level".to_owned(), "debug".to_owned());
+    assert_ne!(config_mark(&given(&dataset, &runtime)).unwrap(), before);
+}
+
+#[test]
+fn options_of_one_mount_stay_there_and_a_missing_secret_is_named() {
+    let (mut dataset, runtime) = tutorial();
+    let mounts = json!([
+        {"mountPoint": "cosn://a/", "name": "a", "options": {"x": "1"},
+         "encryptOptions": [{"name": "fs.cosn.userinfo.secretKey", "valueFrom": {"secretKeyRef": {"name": "cos", "key": "k"}}}]},
+        {"mountPoint": "cosn://b/", "name": "b"},
+    ]);
+    dataset.spec.mounts = serde_json::from_value(mounts).unwrap();
+    let mut given = given(&dataset, &runtime);
+    let missing = files::mounts(&given).unwrap_err();
+    assert_eq!(missing.message, "mount /a: Secret cos has no key k");
+    given.secrets.insert("cos".to_owned(), BTreeMap::from([("k".to_owned(), "v".to_owned())]));
+    let all = files::mounts(&given).unwrap();
+    assert_eq!(all[0]["options"], json!({"x": "1", "fs.cosn.userinfo.secretKey": "v"}));
+    assert_eq!(all[1]["options"], json!({}));
+}

@@ -1,0 +1,109 @@
+//! Workers: a DaemonSet on the nodes that the controller has chosen.
+
+use super::files::folders;
+use super::masters::{security, tolerations};
+use super::names::{WORKER_RPC, WORKER_WEB};
+use super::pods::{
+    config, definitions, environment, image, metadata, probe, spec, user_volumes, without_nothing,
+};
+use super::{Given, HOME, Object, object};
+use crate::crd::{Component, VolumeType};
+use goosefs_core::Result;
+use serde_json::{Value, json};
+
+const ROLE: &str = "goosefs-worker";
+
+pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
+    let default = Component::default();
+    let own = given.runtime.spec.worker.as_ref().unwrap_or(&default);
+    let (image, policy) = image(given, None);
+    let (conf_volume, conf_mount) = config(given);
+    let (mut volumes, mut mounts) = user_volumes(given, &own.volume_mounts);
+    volumes.extend([
+        conf_volume,
+        json!({"name": "goosefs-mounts", "secret": {"secretName": given.names.mounts()}}),
+        json!({"name": "goosefs-root", "emptyDir": {}}),
+        json!({"name": "goosefs-socket", "hostPath": {"path": given.names.socket_folder(), "type": "DirectoryOrCreate"}}),
+    ]);
+    mounts.extend([
+        conf_mount,
+        json!({"name": "goosefs-mounts", "mountPath": format!("{HOME}/mounts"), "readOnly": true}),
+        json!({"name": "goosefs-root", "mountPath": "/underFSStorage"}),
+        json!({"name": "goosefs-socket", "mountPath": format!("{HOME}/socket")}),
+    ]);
+    for (number, level) in given.levels().iter().enumerate() {
+        for folder in folders(given, number, level)? {
+            volumes.push(volume(level, &folder.volume, &folder.path));
+            mounts.push(json!({"name": folder.volume, "mountPath": folder.path}));
+        }
+    }
+    let mut command = vec!["/entrypoint.sh".to_owned(), "worker".to_owned()];
+    command.push("-Dgoosefs.worker.hostname=$(POD_IP)".to_owned());
+    command.extend(definitions(&own.properties));
+    let container = json!({
+        "name": ROLE,
+        "image": image,
+        "imagePullPolicy": policy,
+        "command": command,
+        "env": environment(&own.env),
+        "ports": [
+            {"name": "rpc", "containerPort": WORKER_RPC, "protocol": "TCP"},
+            {"name": "web", "containerPort": WORKER_WEB, "protocol": "TCP"},
+        ],
+        "resources": own.resources,
+        "volumeMounts": mounts,
+        "startupProbe": probe("/healthz", WORKER_WEB, 2, 150),
+        "livenessProbe": probe("/healthz", WORKER_WEB, 10, 6),
+        "readinessProbe": probe("/readyz", WORKER_WEB, 2, 2),
+    });
+    let mut selector = json!(own.node_selector);
+    selector[given.names.worker_label()] = json!("true");
+    let pod = spec(
+        given,
+        &own.image_pull_secrets,
+        json!({
+            "nodeSelector": selector,
+            "tolerations": tolerations(given, own),
+            "terminationGracePeriodSeconds": 30,
+            "securityContext": security(given),
+            "containers": [container],
+            "volumes": volumes,
+        }),
+    );
+    let ours = json!({"goosefs.data.fluid.io/config": given.config_mark});
+    Ok(object(
+        given,
+        "apps/v1",
+        "DaemonSet",
+        &given.names.workers(),
+        without_nothing(json!({
+            "spec": {
+                "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+                "selector": {"matchLabels": given.names.selector(ROLE)},
+                "template": {
+                    "metadata": metadata(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, ours),
+                    "spec": pod,
+                },
+            }
+        })),
+    ))
+}
+
+/// The volume of a tier's folder.
+fn volume(level: &crate::crd::Level, name: &str, path: &str) -> Value {
+    let source = level.volume_source.as_ref();
+    match level.volume_type {
+        VolumeType::HostPath => {
+            json!({"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}})
+        }
+        VolumeType::EmptyDir => {
+            let memory =
+                (level.mediumtype == crate::crd::MediumType::MEM).then(|| json!({"medium": "Memory"}));
+            let given = source.and_then(|source| source.empty_dir.as_ref()).map(|source| json!(source));
+            json!({"name": name, "emptyDir": given.or(memory).unwrap_or_else(|| json!({}))})
+        }
+        VolumeType::Ephemeral => {
+            json!({"name": name, "ephemeral": source.and_then(|source| source.ephemeral.as_ref())})
+        }
+    }
+}
