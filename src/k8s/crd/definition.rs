@@ -9,6 +9,9 @@ use serde_json::Value;
 /// The longest description that is kept of types that are not ours: their first sentence says enough.
 const DESCRIPTION: usize = 200;
 
+/// The longest quantity.
+const LONGEST_QUANTITY: u32 = 32;
+
 /// All definitions, as they are applied.
 ///
 /// # Errors
@@ -56,6 +59,10 @@ fn tidy_schema(schema: &mut Value) {
     // Formats of Rust's integers; the apiserver knows int32 and int64.
     if fields.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
         fields.remove("format");
+    }
+    // Rules about text of any length cost more than the apiserver allows.
+    if fields.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+        fields.insert("maxLength".to_owned(), LONGEST_QUANTITY.into());
     }
     if let Some(Value::String(text)) = fields.get_mut("description") {
         *text = first_sentence(text);

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase")]
 pub struct Mount {
     /// URI of the storage: https://host/folder/, s3://bucket/path, cosn://bucket/path, local:///path, pvc://claim/path.
-    #[schemars(length(min = 5))]
-    #[x_kube(validation = Rule::new("self.contains('://')").message("mountPoint must be a URI such as https://host/folder/ or cosn://bucket/path"))]
+    #[schemars(length(min = 5), regex(pattern = r"^[a-zA-Z][a-zA-Z0-9+.-]*://"))]
     #[serde(rename = "mountPoint")]
     pub mount_point: String,
     /// Settings of the storage's connector.

@@ -33,14 +33,13 @@ pub struct Level {
     #[schemars(schema_with = "volume_source")]
     pub volume_source: Option<Volume>,
     /// Absolute path of the tier's folder on the node, or several with commas between them.
-    #[schemars(length(min = 1, max = 4096))]
-    #[x_kube(validation = Rule::new("self.split(',').all(p, p.startsWith('/') && !p.contains('..') && p != '/')").message("path must be absolute folders with commas between them, none of them / and without .."))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[^/,][^,]*(,/[^/,][^,]*)*$"))]
     pub path: Option<String>,
     /// Most bytes that the tier takes, divided among its folders. 2G means 2 GiB, as 2Gi does.
     pub quota: Option<Quantity>,
     /// Most bytes in each folder, with commas between them.
     #[schemars(
-        length(max = 4096),
+        length(max = 1024),
         regex(pattern = r"^([0-9]+(\.[0-9]*)?[kKMGTPE]?i?)(,[0-9]+(\.[0-9]*)?[kKMGTPE]?i?)*$")
     )]
     pub quota_list: Option<String>,
