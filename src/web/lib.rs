@@ -3,8 +3,8 @@
 //! | path | answer |
 //! |---|---|
 //! | `/metrics`, `/metrics/prometheus/` | OpenMetrics text |
-//! | `/health` | 200 as long as the event loop turns |
-//! | `/ready` | 200 when the role can serve, else 503 |
+//! | `/health`, `/healthz` | 200 as long as the event loop turns |
+//! | `/ready`, `/readyz` | 200 when the role can serve, else 503 |
 //!
 //! Called by `cmd/` once per process; the port is bound by the caller, before anything else is started.
 
@@ -34,7 +34,9 @@ pub fn serve(listener: TcpListener, pages: Pages, tasks: &Tasks) {
         .route("/metrics/prometheus", get(metrics))
         .route("/metrics/prometheus/", get(metrics))
         .route("/health", get(|| async { "ok\n" }))
+        .route("/healthz", get(|| async { "ok\n" }))
         .route("/ready", get(ready))
+        .route("/readyz", get(ready))
         .with_state(pages);
     let stop = tasks.stop();
     tasks.spawn("web", async move {

@@ -38,6 +38,8 @@ keys! {
     MASTER_JOURNAL_ADDRESSES = "goosefs.master.embedded.journal.addresses", List, "", "host:port of every master's Raft port, in the order of their --id.";
     MASTER_JOURNAL_PORT = "goosefs.master.embedded.journal.port", PORT, "9202", "Raft port of a master.";
     MASTER_JOURNAL_FOLDER = "goosefs.master.journal.folder", Text, "", "Where a master keeps its log and snapshots; journal in goosefs.home by default.";
+    MASTER_CLUSTER_FILE = "goosefs.master.cluster.file", Text, "", "File that says who the masters are and whether ones with empty folders may begin a cluster; written by the Kubernetes controller.";
+    MASTER_MOUNTS_FILE = "goosefs.master.mounts.file", Text, "", "File with the mounts that there shall be, with their settings; written by the Kubernetes controller.";
     MASTER_BACKUP_DIR = "goosefs.master.backup.directory", Text, "/goosefs_backups", "Where `goosefs fsadmin backup` writes when it is not told, on the root storage.";
     MASTER_ROOT_UFS = "goosefs.master.mount.table.root.ufs", Text, "", "URI of the storage that is mounted at / when a cluster starts for the first time; underFSStorage in goosefs.home by default, as long as all masters are on one machine.";
     MASTER_ROOT_READONLY = "goosefs.master.mount.table.root.readonly", Bool, "false", "The root mount takes no writes.";
