@@ -53,7 +53,7 @@ async fn start(properties: &Properties, mount_point: Option<PathBuf>) -> Result<
 
 fn web(properties: &Properties) -> Result<Option<String>> {
     let port: u16 = properties.number(&keys::FUSE_WEB_PORT)?;
-    Ok((port != 0).then(|| format!("127.0.0.1:{port}")))
+    Ok((port != 0).then(|| format!("{}:{port}", properties.text(&keys::FUSE_WEB_HOST))))
 }
 
 impl Role for Fuse {

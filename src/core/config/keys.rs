@@ -73,6 +73,7 @@ keys! {
 
     FUSE_MOUNT_POINT = "goosefs.fuse.mount.point", Text, "", "Where `goosefs fuse` mounts when it is not told.";
     FUSE_WEB_PORT = "goosefs.fuse.web.port", PORT, "0", "Port of the FUSE process's metrics; 0 is none.";
+    FUSE_WEB_HOST = "goosefs.fuse.web.bind.host", Text, "127.0.0.1", "The address that the FUSE process's web port listens on, 0.0.0.0 for all.";
     FUSE_ALLOW_OTHER = "goosefs.fuse.allow.other", Bool, "true", "Other users may use the mount (needs root or user_allow_other).";
     FUSE_ATTR_TIMEOUT = "goosefs.fuse.attr.timeout", Duration, "1s", "How long the kernel keeps attributes and names without asking; changes that we hear of come sooner.";
     FUSE_THREADS = "goosefs.fuse.threads", Number(1, 256), "4", "Threads that take requests from the kernel.";

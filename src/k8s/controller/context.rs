@@ -1,6 +1,7 @@
 //! What both reconcilers work with: the apiserver, settings, events, counts.
 
 use super::plan::Object;
+use super::totals::Totals;
 use goosefs_core::metrics::{Counter, Metrics};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
@@ -25,6 +26,8 @@ pub(super) struct Context {
     pub(super) image: String,
     pub(super) driver: String,
     pub(super) tasks: Tasks,
+    /// Sizes of storages.
+    pub(super) totals: Totals,
     recorder: Recorder,
     reconciles: Counter,
     failures: Counter,
@@ -59,6 +62,7 @@ impl Context {
             image,
             driver,
             tasks,
+            totals: Totals::default(),
             reconciles: Counter::default(),
             failures: Counter::default(),
             applied: Mutex::default(),

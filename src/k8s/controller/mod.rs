@@ -1,16 +1,21 @@
 //! The controller: makes of Datasets and GooseFSRuntimes what they ask for.
 //!
-//! [`plan`] says which objects there shall be, without I/O; [`runtime`] and [`dataset`] look, apply, and say what is.
+//! [`plan`] says which objects there shall be, without I/O; [`runtime`] and [`dataset`] look, apply, and say what is
+//! ([`place`] labels nodes, [`tell`] finds the words, [`end`] takes everything away).
 //! Watches wake them; [`ask`] asks masters for what only they know; [`lease`] lets one controller of several work.
 //! Started by `goosefs controller`, which serves the metrics.
 
 mod ask;
 mod context;
 mod dataset;
+mod end;
 mod lease;
 mod phase;
+mod place;
 mod plan;
 mod runtime;
+mod tell;
+mod totals;
 
 use crate::crd::{Dataset, GooseFSRuntime};
 use context::{Context, api_error, claims};

@@ -89,6 +89,7 @@ pub(crate) fn properties(given: &Given<'_>) -> Result<BTreeMap<String, String>> 
     set("goosefs.worker.rpc.port", WORKER_RPC.to_string());
     set("goosefs.worker.web.port", WORKER_WEB.to_string());
     set("goosefs.worker.data.server.domain.socket.address", format!("{HOME}/socket/worker.sock"));
+    set("goosefs.fuse.web.bind.host", "0.0.0.0".to_owned());
     set("goosefs.fuse.web.port", FUSE_WEB.to_string());
     set("goosefs.fuse.mount.point", given.names.mount_point());
     let levels = given.levels();

@@ -11,6 +11,7 @@ pub(crate) mod nodes;
 mod pods;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wipe;
 mod workers;
 
 use crate::crd::{Dataset, GooseFSRuntime, Level};

@@ -103,3 +103,19 @@ fn options_of_one_mount_stay_there_and_a_missing_secret_is_named() {
     assert_eq!(all[0]["options"], json!({"x": "1", "fs.cosn.userinfo.secretKey": "v"}));
     assert_eq!(all[1]["options"], json!({}));
 }
+
+#[test]
+fn the_last_pod_on_a_node_takes_away_the_runtimes_folders_only() {
+    let (dataset, runtime) = tutorial();
+    let pod = wipe::pod(&given(&dataset, &runtime), 2, "n1").unwrap();
+    assert_eq!((pod.name(), pod.0["spec"]["nodeName"].as_str()), ("hbase-wipe-2", Some("n1")));
+    let command: Vec<&str> = pod.0["spec"]["containers"][0]["command"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| part.as_str().unwrap())
+        .collect();
+    assert_eq!(command[4..], ["default", "hbase", "/wipe/sockets", "/wipe/tier-0-0"]);
+    let volumes = pod.0["spec"]["volumes"].as_array().unwrap();
+    assert!(volumes.iter().any(|volume| volume["hostPath"]["path"] == "/mnt/disk1"), "{volumes:?}");
+}

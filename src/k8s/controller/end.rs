@@ -1,0 +1,160 @@
+//! The end of a runtime: everything is taken away, once nobody uses it.
+
+use super::context::{Context, api_error, names_of};
+use super::plan::names::Names;
+use super::plan::nodes::EXCLUSIVE;
+use super::plan::{Given, masters_of, wipe};
+use super::runtime::{FINALIZER, SOON, write_dataset_status};
+use crate::crd::{Dataset, DatasetStatus, GooseFSRuntime};
+use goosefs_core::Result;
+use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Seconds that pods are given to end before nodes are wiped.
+const WIPE_AT_LEAST: i64 = 40;
+
+/// Takes everything away, once nobody uses it.
+pub(super) async fn end(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
+    if !runtime.finalizers().iter().any(|one| one == FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    let (namespace, name) = (runtime.namespace().unwrap_or_default(), runtime.name_any());
+    let users = context.users_of(&namespace, &name).await?;
+    if !users.is_empty() {
+        let note = format!("the volume is in use by {}", names_of(&users));
+        context.event(runtime, true, "ErrorDeleteDataset", note).await;
+        return Ok(Action::requeue(Duration::from_secs(10)));
+    }
+    context.forget(&namespace);
+    let owner = runtime.owner_references().iter().find(|owner| owner.kind == "Dataset");
+    let names = Names::new(&namespace, &name, owner.map_or("", |owner| &owner.uid));
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
+    let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
+    gone(claims.delete(&name, &DeleteParams::default()).await)?;
+    gone(volumes.delete(&names.volume(), &DeleteParams::default()).await)?;
+    let sets: Api<StatefulSet> = Api::namespaced(context.client.clone(), &namespace);
+    let daemons: Api<DaemonSet> = Api::namespaced(context.client.clone(), &namespace);
+    gone(daemons.delete(&names.fuse(), &DeleteParams::default()).await)?;
+    gone(daemons.delete(&names.workers(), &DeleteParams::default()).await)?;
+    gone(sets.delete(&names.masters(), &DeleteParams::default()).await)?;
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    let left = pods.list(&ListParams::default().labels(&format!("app=goosefs,release={name}"))).await;
+    if !left.map_err(|error| api_error("list pods", error))?.items.is_empty() {
+        return Ok(Action::requeue(SOON));
+    }
+    if !wiped(runtime, &names, context).await? {
+        return Ok(Action::requeue(SOON));
+    }
+    unlabel(&names, context).await?;
+    let datasets: Api<Dataset> = Api::namespaced(context.client.clone(), &namespace);
+    if let Some(dataset) =
+        datasets.get_opt(&name).await.map_err(|error| api_error("get the Dataset", error))?
+    {
+        let status = DatasetStatus { phase: Some("NotBound".to_owned()), ..DatasetStatus::default() };
+        write_dataset_status(&dataset, context, &status).await?;
+    }
+    let kept: Vec<&String> = runtime.finalizers().iter().filter(|one| *one != FINALIZER).collect();
+    let patch = json!({"metadata": {"resourceVersion": runtime.resource_version(), "finalizers": kept}});
+    let api: Api<GooseFSRuntime> = Api::namespaced(context.client.clone(), &namespace);
+    gone(api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
+    Ok(Action::await_change())
+}
+
+/// Whether nodes have nothing of the runtime's cache any more: each that had a worker runs a last pod, which is waited for as
+/// long as `cleanCachePolicy` says, for a node may be gone for good.
+async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Result<bool> {
+    let patience = runtime.spec.clean_cache_policy.clone().unwrap_or_default().grace_period_seconds;
+    let asked = runtime.metadata.deletion_timestamp.as_ref().map(|at| at.0.as_second());
+    let waited = asked.map(|asked| jiff::Timestamp::now().as_second() - asked).unwrap_or_default();
+    let selector = format!("app={},release={}", wipe::ROLE, names.name);
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &names.namespace);
+    let nodes: Api<Node> = Api::all(context.client.clone());
+    let listed = nodes.list(&ListParams::default().labels(&format!("{}=true", names.worker_label()))).await;
+    let nodes = listed.map_err(|error| api_error("list nodes", error))?.items;
+    let dataset = Dataset::default();
+    let given = Given {
+        names: names.clone(),
+        dataset: &dataset,
+        runtime,
+        image: &context.image,
+        driver: &context.driver,
+        masters: masters_of(runtime),
+        durable: false,
+        cluster_id: String::new(),
+        epoch: 0,
+        bootstrap: false,
+        secrets: BTreeMap::new(),
+        mounts_generation: 0,
+        config_mark: String::new(),
+    };
+    let found = pods.list(&ListParams::default().labels(&selector)).await;
+    let found = found.map_err(|error| api_error("list pods", error))?.items;
+    let mut left = Vec::new();
+    for (number, node) in nodes.iter().enumerate() {
+        let object = wipe::pod(&given, number, &node.name_any())?;
+        match found.iter().find(|pod| pod.name_any() == object.name()) {
+            None => {
+                context.apply(&object).await?;
+                left.push(node.name_any());
+            }
+            Some(pod)
+                if pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded") => {}
+            Some(_) => left.push(node.name_any()),
+        }
+    }
+    if left.is_empty() {
+        return Ok(true);
+    }
+    if waited < i64::from(patience) + WIPE_AT_LEAST {
+        return Ok(false);
+    }
+    let note = format!("folders of the cache may be left on {}", left.join(", "));
+    context.event(runtime, true, "CacheNotCleaned", note).await;
+    Ok(true)
+}
+
+/// Takes the labels of a runtime from all nodes.
+async fn unlabel(names: &Names, context: &Context) -> Result<()> {
+    let nodes: Api<Node> = Api::all(context.client.clone());
+    let all = nodes.list(&ListParams::default()).await.map_err(|error| api_error("list nodes", error))?;
+    let own = format!("{}_{}", names.namespace, names.name);
+    for node in all.items {
+        let labels = node.labels();
+        let mut change = serde_json::Map::new();
+        for key in [names.worker_label(), names.cached_label(), names.fuse_label()] {
+            if labels.contains_key(&key) {
+                change.insert(key, Value::Null);
+            }
+        }
+        if labels.get(EXCLUSIVE) == Some(&own) {
+            change.insert(EXCLUSIVE.to_owned(), Value::Null);
+        }
+        if labels.contains_key(&names.worker_label()) {
+            let number: i64 =
+                labels.get("fluid.io/dataset-num").and_then(|text| text.parse().ok()).unwrap_or(1);
+            let rest = if number > 1 { json!((number - 1).to_string()) } else { Value::Null };
+            change.insert("fluid.io/dataset-num".to_owned(), rest);
+        }
+        if !change.is_empty() {
+            let patch = json!({"metadata": {"labels": change}});
+            let patched = nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
+            patched.map_err(|error| api_error("take labels from a node", error))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is gone already need not be deleted.
+fn gone<T>(outcome: std::result::Result<T, kube::Error>) -> Result<()> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(api_error("delete", error)),
+    }
+}

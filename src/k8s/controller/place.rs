@@ -1,0 +1,91 @@
+//! Labels of nodes: the controller alone says where workers and FUSE run.
+
+use super::context::{Context, api_error};
+use super::plan::Given;
+use super::plan::nodes::{EXCLUSIVE, Wanted, choose};
+use crate::crd::{LaunchPolicy, Placement};
+use goosefs_core::Result;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Labels nodes: workers where they shall be, FUSE there, and where pods use the volume.
+pub(super) async fn place(given: &Given<'_>, context: &Context) -> Result<()> {
+    let nodes: Api<Node> = Api::all(context.client.clone());
+    let all = nodes.list(&ListParams::default()).await.map_err(|error| api_error("list nodes", error))?.items;
+    let spec = &given.runtime.spec;
+    let none = BTreeMap::new();
+    let exclusive = given.dataset.spec.placement != Some(Placement::Shared);
+    let mut tolerations = given.dataset.spec.tolerations.clone();
+    tolerations.extend(spec.worker.iter().flat_map(|worker| worker.tolerations.clone()));
+    let wanted = Wanted {
+        replicas: usize::try_from(spec.replicas.unwrap_or(0)).unwrap_or_default(),
+        label: given.names.worker_label(),
+        exclusive: exclusive.then(|| format!("{}_{}", given.names.namespace, given.names.name)),
+        selector: spec.worker.as_ref().map_or(&none, |worker| &worker.node_selector),
+        affinity: given.dataset.spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref()),
+        tolerations,
+    };
+    let workers = choose(&all, &wanted);
+    let users = context.users_of(&given.names.namespace, &given.names.name).await?;
+    let used: BTreeSet<String> =
+        users.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect();
+    let fuse = spec.fuse.as_ref();
+    let eager = fuse.is_none_or(|fuse| fuse.launch_policy == LaunchPolicy::Eager);
+    let global = fuse.is_some_and(|fuse| fuse.global);
+    for node in &all {
+        let name = node.name_any();
+        let worker = workers.contains(&name);
+        let had_fuse = node.labels().contains_key(&given.names.fuse_label());
+        // Once there, FUSE stays until the runtime goes: pods may come back.
+        let fuse = global || worker && eager || used.contains(&name) || had_fuse;
+        label_node(node, given, worker, fuse, wanted.exclusive.as_deref(), context).await?;
+    }
+    Ok(())
+}
+
+/// Gives a node the labels that it shall have, and takes away those that it shall not.
+async fn label_node(
+    node: &Node,
+    given: &Given<'_>,
+    worker: bool,
+    fuse: bool,
+    exclusive: Option<&str>,
+    context: &Context,
+) -> Result<()> {
+    let labels = node.labels();
+    let mut change = serde_json::Map::new();
+    let mut set = |key: String, value: Option<&str>| {
+        if labels.get(&key).map(String::as_str) != value {
+            change.insert(key, json!(value));
+        }
+    };
+    let yes = |wanted: bool| wanted.then_some("true");
+    set(given.names.worker_label(), yes(worker));
+    set(given.names.cached_label(), yes(worker));
+    set(given.names.fuse_label(), yes(fuse));
+    let own = format!("{}_{}", given.names.namespace, given.names.name);
+    match (worker, exclusive) {
+        (true, Some(value)) => set(EXCLUSIVE.to_owned(), Some(value)),
+        _ if labels.get(EXCLUSIVE) == Some(&own) => set(EXCLUSIVE.to_owned(), None),
+        _ => {}
+    }
+    let had = labels.contains_key(&given.names.worker_label());
+    if had != worker {
+        let number: i64 =
+            labels.get("fluid.io/dataset-num").and_then(|text| text.parse().ok()).unwrap_or_default();
+        let number = if worker { number + 1 } else { number - 1 };
+        let text = number.to_string();
+        set("fluid.io/dataset-num".to_owned(), (number > 0).then_some(text.as_str()));
+    }
+    if change.is_empty() {
+        return Ok(());
+    }
+    let nodes: Api<Node> = Api::all(context.client.clone());
+    let patch = json!({"metadata": {"labels": change}});
+    let patched = nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.map_err(|error| api_error(&format!("label node {}", node.name_any()), error))?;
+    Ok(())
+}
