@@ -42,7 +42,7 @@ pub(super) async fn reconcile(runtime: Arc<GooseFSRuntime>, context: Arc<Context
     let outcome = if runtime.metadata.deletion_timestamp.is_some() {
         end::end(&runtime, &context).await
     } else {
-        keep(&runtime, &context).await
+        Box::pin(keep(&runtime, &context)).await
     };
     context.note(&what, &outcome);
     outcome

@@ -2,7 +2,7 @@
 
 use super::names::FUSE_WEB;
 use super::pods::{
-    config, definitions, environment, image, metadata, probe, spec, user_volumes, without_nothing,
+    config, container, definitions, environment, spec, template, user_volumes, without_nothing,
 };
 use super::{Given, HOME, Object, object};
 use crate::crd::{Fuse, Version};
@@ -18,7 +18,6 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Object {
         image_tag: own.image_tag.clone(),
         image_pull_policy: own.image_pull_policy.clone(),
     };
-    let (image, policy) = image(given, Some(&version));
     let (conf_volume, conf_mount) = config(given);
     let (mut volumes, mut mounts) = user_volumes(given, &own.volume_mounts);
     volumes.extend([
@@ -35,20 +34,15 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Object {
     ]);
     let mut command = vec!["/entrypoint.sh".to_owned(), "fuse".to_owned(), given.names.mount_point()];
     command.extend(definitions(&own.properties));
-    let container = json!({
-        "name": ROLE,
-        "image": image,
-        "imagePullPolicy": policy,
+    let fields = json!({
         "command": command,
         "env": environment(&own.env),
         "ports": [{"name": "web", "containerPort": FUSE_WEB, "protocol": "TCP"}],
         "resources": own.resources,
         "securityContext": {"privileged": true, "runAsUser": 0},
         "volumeMounts": mounts,
-        "startupProbe": probe("/healthz", FUSE_WEB, 2, 150),
-        "livenessProbe": probe("/healthz", FUSE_WEB, 10, 6),
-        "readinessProbe": probe("/readyz", FUSE_WEB, 2, 2),
     });
+    let container = container(given, ROLE, Some(&version), FUSE_WEB, fields);
     let mut selector = json!(own.node_selector);
     selector[given.names.fuse_label()] = json!("true");
     let tolerations = match own.tolerations.as_slice() {
@@ -66,7 +60,6 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Object {
             "volumes": volumes,
         }),
     );
-    let ours = json!({"goosefs.data.fluid.io/config": given.config_mark});
     object(
         given,
         "apps/v1",
@@ -76,10 +69,7 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Object {
             "spec": {
                 "updateStrategy": {"type": "OnDelete"},
                 "selector": {"matchLabels": given.names.selector(ROLE)},
-                "template": {
-                    "metadata": metadata(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, ours),
-                    "spec": pod,
-                },
+                "template": template(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, pod),
             }
         })),
     )

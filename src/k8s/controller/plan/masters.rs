@@ -2,7 +2,7 @@
 
 use super::names::{MASTER_RAFT, MASTER_RPC, MASTER_WEB};
 use super::pods::{
-    config, definitions, environment, image, metadata, probe, spec, user_volumes, without_nothing,
+    config, container, definitions, environment, spec, template, user_volumes, without_nothing,
 };
 use super::{Given, HOME, Object, object};
 use crate::crd::Component;
@@ -63,7 +63,6 @@ fn disruption_budget(given: &Given<'_>) -> Object {
 fn stateful_set(given: &Given<'_>) -> Object {
     let default = Component::default();
     let own = given.runtime.spec.master.as_ref().unwrap_or(&default);
-    let (image, policy) = image(given, None);
     let (conf_volume, conf_mount) = config(given);
     let (mut volumes, mut mounts) = user_volumes(given, &own.volume_mounts);
     volumes.extend([
@@ -87,10 +86,7 @@ fn stateful_set(given: &Given<'_>) -> Object {
     }
     let mut command = vec!["/entrypoint.sh".to_owned(), "master".to_owned()];
     command.extend(definitions(&own.properties));
-    let container = json!({
-        "name": ROLE,
-        "image": image,
-        "imagePullPolicy": policy,
+    let fields = json!({
         "command": command,
         "env": environment(&own.env),
         "ports": [
@@ -100,10 +96,8 @@ fn stateful_set(given: &Given<'_>) -> Object {
         ],
         "resources": own.resources,
         "volumeMounts": mounts,
-        "startupProbe": probe("/healthz", MASTER_WEB, 2, 150),
-        "livenessProbe": probe("/healthz", MASTER_WEB, 10, 6),
-        "readinessProbe": probe("/readyz", MASTER_WEB, 2, 2),
     });
+    let container = container(given, ROLE, None, MASTER_WEB, fields);
     let apart = json!({
         "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
             {"weight": 100, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": given.names.selector(ROLE)}}},
@@ -122,7 +116,6 @@ fn stateful_set(given: &Given<'_>) -> Object {
             "volumes": volumes,
         }),
     );
-    let ours = json!({"goosefs.data.fluid.io/config": given.config_mark});
     object(
         given,
         "apps/v1",
@@ -136,10 +129,7 @@ fn stateful_set(given: &Given<'_>) -> Object {
                 "updateStrategy": {"type": "OnDelete"},
                 "selector": {"matchLabels": given.names.selector(ROLE)},
                 "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"},
-                "template": {
-                    "metadata": metadata(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, ours),
-                    "spec": pod,
-                },
+                "template": template(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, pod),
                 "volumeClaimTemplates": claims,
             }
         })),

@@ -22,13 +22,44 @@ pub(super) fn image(given: &Given<'_>, own: Option<&Version>) -> (String, String
     (image, policy.cloned().unwrap_or_else(|| "IfNotPresent".to_owned()))
 }
 
-/// Labels and annotations of pods: the user's, then ours.
-pub(super) fn metadata(
+/// The container of a part: its image and probes of its web port, and the fields of `more`.
+pub(super) fn container(
+    given: &Given<'_>,
+    role: &str,
+    own: Option<&Version>,
+    web: u16,
+    more: Value,
+) -> Value {
+    let (image, policy) = image(given, own);
+    let mut all = json!({
+        "name": role,
+        "image": image,
+        "imagePullPolicy": policy,
+        "startupProbe": probe("/healthz", web, 2, 150),
+        "livenessProbe": probe("/healthz", web, 10, 6),
+        "readinessProbe": probe("/readyz", web, 2, 2),
+    });
+    merge(&mut all, more);
+    all
+}
+
+/// The template of a part's pods; it changes with the configuration, so that pods are replaced then.
+pub(super) fn template(
     given: &Given<'_>,
     role: &str,
     own: Option<&PodMetadata>,
     annotations: &BTreeMap<String, String>,
-    ours: Value,
+    pod: Value,
+) -> Value {
+    json!({"metadata": metadata(given, role, own, annotations), "spec": pod})
+}
+
+/// Labels and annotations of pods: the user's, then ours.
+fn metadata(
+    given: &Given<'_>,
+    role: &str,
+    own: Option<&PodMetadata>,
+    annotations: &BTreeMap<String, String>,
 ) -> Value {
     let (mut labels, mut notes) = (BTreeMap::new(), annotations.clone());
     for metadata in given.runtime.spec.pod_metadata.iter().chain(own) {
@@ -39,7 +70,7 @@ pub(super) fn metadata(
     merge(&mut labels, given.names.labels());
     merge(&mut labels, json!({"role": role}));
     let mut notes = json!(notes);
-    merge(&mut notes, ours);
+    merge(&mut notes, json!({"goosefs.data.fluid.io/config": given.config_mark}));
     json!({"labels": labels, "annotations": notes})
 }
 
@@ -72,7 +103,7 @@ pub(super) fn definitions(own: &BTreeMap<String, String>) -> Vec<String> {
 }
 
 /// A probe of the web port.
-pub(super) fn probe(path: &str, port: u16, period: u32, failures: u32) -> Value {
+fn probe(path: &str, port: u16, period: u32, failures: u32) -> Value {
     json!({
         "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
         "periodSeconds": period, "timeoutSeconds": 3, "failureThreshold": failures, "successThreshold": 1,

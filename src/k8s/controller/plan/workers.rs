@@ -4,7 +4,7 @@ use super::files::folders;
 use super::masters::{security, tolerations};
 use super::names::{WORKER_RPC, WORKER_WEB};
 use super::pods::{
-    config, definitions, environment, image, metadata, probe, spec, user_volumes, without_nothing,
+    config, container, definitions, environment, spec, template, user_volumes, without_nothing,
 };
 use super::{Given, HOME, Object, object};
 use crate::crd::{Component, VolumeType};
@@ -16,7 +16,6 @@ const ROLE: &str = "goosefs-worker";
 pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
     let default = Component::default();
     let own = given.runtime.spec.worker.as_ref().unwrap_or(&default);
-    let (image, policy) = image(given, None);
     let (conf_volume, conf_mount) = config(given);
     let (mut volumes, mut mounts) = user_volumes(given, &own.volume_mounts);
     volumes.extend([
@@ -40,10 +39,7 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
     let mut command = vec!["/entrypoint.sh".to_owned(), "worker".to_owned()];
     command.push("-Dgoosefs.worker.hostname=$(POD_IP)".to_owned());
     command.extend(definitions(&own.properties));
-    let container = json!({
-        "name": ROLE,
-        "image": image,
-        "imagePullPolicy": policy,
+    let fields = json!({
         "command": command,
         "env": environment(&own.env),
         "ports": [
@@ -52,10 +48,8 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
         ],
         "resources": own.resources,
         "volumeMounts": mounts,
-        "startupProbe": probe("/healthz", WORKER_WEB, 2, 150),
-        "livenessProbe": probe("/healthz", WORKER_WEB, 10, 6),
-        "readinessProbe": probe("/readyz", WORKER_WEB, 2, 2),
     });
+    let container = container(given, ROLE, None, WORKER_WEB, fields);
     let mut selector = json!(own.node_selector);
     selector[given.names.worker_label()] = json!("true");
     let pod = spec(
@@ -70,7 +64,6 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
             "volumes": volumes,
         }),
     );
-    let ours = json!({"goosefs.data.fluid.io/config": given.config_mark});
     Ok(object(
         given,
         "apps/v1",
@@ -80,10 +73,7 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
             "spec": {
                 "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
                 "selector": {"matchLabels": given.names.selector(ROLE)},
-                "template": {
-                    "metadata": metadata(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, ours),
-                    "spec": pod,
-                },
+                "template": template(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, pod),
             }
         })),
     ))
