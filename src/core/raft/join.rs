@@ -14,7 +14,7 @@ use super::types::{Slot, Types};
 use crate::error::{Code, Error, Result};
 use crate::id::{ClusterId, Epoch};
 use crate::proto::raft as wire;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -194,13 +194,10 @@ impl Join {
                 Err(e) => refusal = Some(e),
             }
         }
-        if let (None, Some(leader)) = (&refusal, leads) {
-            // Each of the others was asked.
-            let slot = self.me.config.slot;
-            let text = format!(
-                "{leader} leads, and is none of the other masters: it runs as master {slot}, as this does"
-            );
-            return Err(Error::new(Code::InvalidArgument, text).hint("each --id must be used once"));
+        if let (None, Some(leader)) = (&refusal, leads)
+            && let Some(twin) = self.twin(&leader, answers).await
+        {
+            return Err(twin);
         }
         let there = answers.iter().filter(|(_, answer)| answer.as_ref().is_ok_and(|a| !a.empty)).count();
         Err(refusal.unwrap_or_else(|| {
@@ -215,6 +212,24 @@ impl Join {
             .hint("start the other masters with their directories; if most are lost for good, stop all and start the one with the \
                    most recent data by --force-new-cluster")
         }))
+    }
+
+    /// What to say when the master at the RPC address `leader`, which is none of the others, runs with our id. What peers
+    /// name may also be the one that had our directory before it was lost: whoever is there is asked.
+    async fn twin(&self, leader: &str, answers: &[(u32, Result<wire::IdentifyResponse>)]) -> Option<Error> {
+        let slot = self.me.config.slot;
+        let known = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).flat_map(|a| &a.addresses);
+        let raft: BTreeSet<&str> = known.filter(|at| at.rpc == leader).map(|at| at.raft.as_str()).collect();
+        for address in raft {
+            let answer = self.network.identify_at(address).await;
+            if answer.is_ok_and(|answer| answer.slot == slot && answer.node != self.me.identity().node.0) {
+                let text = format!(
+                    "{leader} leads, and is none of the other masters: it runs as master {slot}, as this does"
+                );
+                return Some(Error::new(Code::InvalidArgument, text).hint("each --id must be used once"));
+            }
+        }
+        None
     }
 
     async fn wait_for_log(&self) -> Result<bool> {
