@@ -62,18 +62,18 @@ fn set_extra(inode: &mut Inode, command: &SetAttributes) {
     if untouched {
         return;
     }
-    let extra = inode.extra_mut();
+    let rare = inode.rare_mut();
     if let Some(ttl_ms) = command.ttl_ms {
         // Negative is "lives for ever", as in the GooseFS protocol.
-        extra.ttl_ms = (ttl_ms >= 0).then_some(ttl_ms);
+        rare.ttl_ms = (ttl_ms >= 0).then_some(ttl_ms);
     }
-    extra.ttl_action = command.ttl_action.unwrap_or(extra.ttl_action);
+    rare.ttl_action = command.ttl_action.unwrap_or(rare.ttl_action);
     for name in &command.remove_xattr {
-        extra.xattr.remove(name);
+        rare.xattr.remove(name);
     }
     for (name, value) in &command.set_xattr {
         // Not the entry's own buffer, which would live as long as the attribute.
-        extra.xattr.insert(name.clone(), bytes::Bytes::copy_from_slice(value));
+        rare.xattr.insert(name.clone(), bytes::Bytes::copy_from_slice(value));
     }
     inode.trim_extra();
 }
@@ -107,7 +107,7 @@ fn check_xattr_room(inode: &Inode, command: &SetAttributes) -> Result<()> {
     if command.set_xattr.is_empty() {
         return Ok(());
     }
-    let kept = inode.extra.iter().flat_map(|extra| &extra.xattr);
+    let kept = inode.rare().into_iter().flat_map(|rare| rare.xattr.iter());
     let kept = kept.filter(|(name, _)| !command.set_xattr.contains_key(*name));
     let sizes = kept.chain(&command.set_xattr).map(|(name, value)| name.len() + value.len());
     if sizes.sum::<usize>() > XATTR_TOTAL_MAX {

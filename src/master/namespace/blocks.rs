@@ -94,7 +94,7 @@ impl Namespace {
             }
             inode.forget_writer();
             if let (Some(kind), Some(value)) = (command.checksum_type, command.checksum) {
-                inode.extra_mut().checksum = Some((kind, value));
+                inode.rare_mut().checksum = Some((kind, value));
             }
         });
         match &command.persisted {
@@ -116,9 +116,7 @@ impl Namespace {
         let now_ms = step.now_ms;
         self.edit(id, |inode| {
             inode.drop_blocks();
-            if let Some(extra) = &mut inode.extra {
-                extra.checksum = None;
-            }
+            inode.forget_checksum();
             inode.forget_writer();
             set_writer(inode, step);
             inode.mtime_ms = now_ms;
@@ -233,7 +231,7 @@ pub(super) fn content_of(raw: u64) -> Result<ContentId> {
 }
 
 fn take_block(inode: &mut Inode, index: u64, length: u64, worker: WorkerId) {
-    let block = inode.extra_mut().blocks.entry(index).or_default();
+    let block = inode.extra_mut().blocks.entry(index);
     if length < block.length {
         // A late retry: the block has grown since.
         return;
@@ -278,7 +276,7 @@ fn set_length(inode: &mut Inode, length: u64) {
     }
     let blocks = file.block_count();
     if let Some(extra) = &mut inode.extra {
-        drop(extra.blocks.split_off(&blocks));
+        extra.blocks.cut(&blocks);
     }
     inode.trim_extra();
 }

@@ -1,7 +1,9 @@
 //! Records of an image as parts of the state.
 
 use super::identity::IdentityId;
-use super::inode::{Block, Body, Directory, Extra, File, Inode, Listing, MountNumber, NO_MTIME, UfsObject};
+use super::inode::{
+    Block, Body, Directory, Extra, File, Inode, Listing, MountNumber, NO_MTIME, Rare, UfsObject,
+};
 use super::intent::Running;
 use super::name::Name;
 use super::restore::corrupt;
@@ -118,14 +120,17 @@ fn extra(extra: image::Extra) -> Extra {
         let workers = block.workers.into_iter().map(WorkerId).collect();
         (block.index, Block { length: block.length, workers })
     };
-    Extra {
+    let rare = Rare {
         ttl_ms: extra.ttl_ms,
         ttl_action: extra.ttl_action,
         checksum: extra.checksum_type.zip(extra.checksum),
         // Copied, so that it does not hold the whole record.
         xattr: extra.xattr.into_iter().map(|pair| (pair.key, Bytes::copy_from_slice(&pair.value))).collect(),
+    };
+    Extra {
         blocks: extra.blocks.into_iter().map(block).collect(),
         writer: extra.writer,
+        rare: (rare != Rare::default()).then(|| Box::new(rare)),
     }
 }
 

@@ -96,13 +96,15 @@ fn listing(listing: &Listing) -> image::Listing {
 }
 
 fn extra(extra: &Extra) -> image::Extra {
-    let xattr = extra.xattr.iter();
+    let rare = extra.rare.as_deref();
+    let checksum = rare.and_then(|rare| rare.checksum);
+    let xattr = rare.into_iter().flat_map(|rare| rare.xattr.iter());
     let blocks = extra.blocks.iter();
     image::Extra {
-        ttl_ms: extra.ttl_ms,
-        ttl_action: extra.ttl_action,
-        checksum_type: extra.checksum.map(|(kind, _)| kind),
-        checksum: extra.checksum.map(|(_, value)| value),
+        ttl_ms: rare.and_then(|rare| rare.ttl_ms),
+        ttl_action: rare.map_or(0, |rare| rare.ttl_action),
+        checksum_type: checksum.map(|(kind, _)| kind),
+        checksum: checksum.map(|(_, value)| value),
         xattr: xattr.map(|(key, value)| image::Pair { key: key.clone(), value: value.clone() }).collect(),
         blocks: blocks
             .map(|(index, block)| image::Block {

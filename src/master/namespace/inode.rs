@@ -1,12 +1,13 @@
 //! One inode: a file, directory or symlink. Kept small, since there are millions; what few have is in [`Extra`].
 
 use super::children::Children;
+use super::few::Few;
 use super::identity::IdentityId;
 use super::name::Name;
 use bytes::Bytes;
 use goosefs_core::id::{ContainerId, ContentId, InodeId, MountId, WorkerId};
 use goosefs_core::proto::internal::{Fingerprint, Persistence, WriteType};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// `ufs_mtime_ms` where the storage has none.
@@ -106,17 +107,23 @@ pub(super) struct Listing {
     pub(super) touched: BTreeSet<Name>,
 }
 
-/// What only few inodes have.
+/// What most inodes have for a while or never.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Extra {
+    /// Unpersisted blocks by index.
+    pub(super) blocks: Few<u64, Block>,
+    /// Of a file that is being written: the session of its writer, 0 for none.
+    pub(super) writer: u64,
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What only few inodes have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Rare {
     pub(super) ttl_ms: Option<i64>,
     pub(super) ttl_action: u32,
     pub(super) checksum: Option<(u32, i64)>,
-    pub(super) xattr: BTreeMap<String, Bytes>,
-    /// Unpersisted blocks by index.
-    pub(super) blocks: BTreeMap<u64, Block>,
-    /// Of a file that is being written: the session of its writer, 0 for none.
-    pub(super) writer: u64,
+    pub(super) xattr: Few<String, Bytes>,
 }
 
 /// One unpersisted block.
@@ -160,8 +167,21 @@ impl Inode {
         self.extra.get_or_insert_default()
     }
 
+    pub(super) fn rare(&self) -> Option<&Rare> {
+        self.extra.as_ref()?.rare.as_deref()
+    }
+
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.extra_mut().rare.get_or_insert_default()
+    }
+
     /// Gives the memory of an extra back that says nothing any more.
     pub(super) fn trim_extra(&mut self) {
+        if let Some(extra) = &mut self.extra
+            && extra.rare.as_deref().is_some_and(|rare| *rare == Rare::default())
+        {
+            extra.rare = None;
+        }
         if self.extra.as_deref().is_some_and(|extra| *extra == Extra::default()) {
             self.extra = None;
         }
@@ -179,6 +199,14 @@ impl Inode {
         self.trim_extra();
     }
 
+    /// Its bytes are no longer those that a client gave a checksum of.
+    pub(super) fn forget_checksum(&mut self) {
+        if let Some(rare) = self.extra.as_mut().and_then(|extra| extra.rare.as_mut()) {
+            rare.checksum = None;
+        }
+        self.trim_extra();
+    }
+
     /// Nobody is writing it any more.
     pub(super) fn forget_writer(&mut self) {
         if let Some(extra) = &mut self.extra {
@@ -189,7 +217,7 @@ impl Inode {
 
     /// When its time to live ends, milliseconds since 1970.
     pub(super) fn expires_ms(&self) -> Option<u64> {
-        let ttl = self.extra.as_ref()?.ttl_ms?;
+        let ttl = self.rare()?.ttl_ms?;
         Some(self.created_ms.saturating_add(u64::try_from(ttl).ok()?))
     }
 }

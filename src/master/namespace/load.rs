@@ -255,10 +255,7 @@ impl Namespace {
         self.edit(id, |inode| {
             inode.mtime_ms = found.mtime_ms.unwrap_or(now_ms);
             inode.ctime_ms = now_ms;
-            if let Some(extra) = &mut inode.extra {
-                extra.checksum = None;
-            }
-            inode.trim_extra();
+            inode.forget_checksum();
             if let Some(file) = inode.file_mut() {
                 file.container = container;
                 file.generation = 1;

@@ -20,6 +20,7 @@ mod children;
 mod create;
 mod decode;
 mod encode;
+mod few;
 mod freeze;
 mod identity;
 mod inode;

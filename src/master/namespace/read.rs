@@ -148,11 +148,11 @@ impl Namespace {
             details.generation = u64::from(file.generation);
             details.blocks = holders(node, file.content());
         }
-        if let Some(extra) = &node.extra {
-            details.checksum = extra.checksum;
-            details.xattr.clone_from(&extra.xattr);
-            details.ttl_ms = extra.ttl_ms;
-            details.ttl_action = extra.ttl_action;
+        if let Some(rare) = node.rare() {
+            details.checksum = rare.checksum;
+            details.xattr = rare.xattr.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+            details.ttl_ms = rare.ttl_ms;
+            details.ttl_action = rare.ttl_action;
         }
         Ok(details)
     }
@@ -396,8 +396,8 @@ impl Namespace {
     pub fn expired(&self, now_ms: u64, limit: usize) -> Vec<(InodeId, u32)> {
         let due = self.derived.expiring.iter().take_while(|(at, _)| *at <= now_ms).take(limit);
         due.map(|(_, id)| {
-            let extra = self.inodes.get(*id).and_then(|inode| inode.extra.as_deref());
-            (*id, extra.map_or(0, |extra| extra.ttl_action))
+            let rare = self.inodes.get(*id).and_then(|inode| inode.rare());
+            (*id, rare.map_or(0, |rare| rare.ttl_action))
         })
         .collect()
     }
