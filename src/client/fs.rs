@@ -11,6 +11,7 @@ use crate::read::local::LocalFiles;
 use crate::read::{LocalFile, Reader, Readers};
 use crate::route::Router;
 use crate::session::Session;
+use crate::waits::WorkerWait;
 use crate::write::{Writer, Writers};
 use goosefs_core::id::{ContentId, WorkerId};
 use goosefs_core::metrics::Metrics;
@@ -353,6 +354,12 @@ impl Client {
     #[must_use]
     pub fn searching(&self) -> Option<Search> {
         self.inner.masters.searching()
+    }
+
+    /// The read or write that has waited longest for a worker to take it, if one waits.
+    #[must_use]
+    pub fn waiting_for_worker(&self) -> Option<WorkerWait> {
+        self.inner.router.waits().longest()
     }
 
     /// Ends the tasks in the background; calls after it fail. Returns the names of tasks that had to be cut off.

@@ -19,10 +19,12 @@ pub mod route;
 mod session;
 #[cfg(test)]
 mod tests;
+mod waits;
 pub mod write;
 
 pub use changes::{Event, Listener};
 pub use config::Config;
 pub use fs::Client;
 pub use read::{LocalFile, Reader};
+pub use waits::WorkerWait;
 pub use write::Writer;

@@ -6,6 +6,7 @@
 //! nothing.
 
 use crate::config::Config;
+use crate::waits::Waits;
 use arc_swap::ArcSwap;
 use goosefs_core::id::{BlockId, WorkerId};
 use goosefs_core::proto::internal::{WorkerAddress, WorkersRequest, WorkersResponse};
@@ -108,6 +109,7 @@ struct Inner {
     avoid_for: Duration,
     /// Held while a list is being fetched, so that many who need one share it.
     refreshing: tokio::sync::Mutex<Option<Instant>>,
+    waits: Waits,
 }
 
 impl Router {
@@ -120,6 +122,7 @@ impl Router {
                 failed: Mutex::default(),
                 avoid_for: config.failed_worker,
                 refreshing: tokio::sync::Mutex::default(),
+                waits: Waits::default(),
             }),
         }
     }
@@ -256,6 +259,11 @@ impl Router {
         if !failed.is_empty() {
             failed.remove(&id);
         }
+    }
+
+    /// Who waits for a worker.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.inner.waits
     }
 
     /// What to say when there is nobody to ask.

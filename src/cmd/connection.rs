@@ -56,11 +56,18 @@ pub(super) fn run_to_its_end(
     }
 }
 
-/// Says once on standard error what a command waits for, when no master leads: it may be the wrong address.
+/// Says once on standard error what a command waits for: no master leads (it may be the wrong address), or no worker takes
+/// its data.
 async fn tell_of_waiting(client: &Client) -> Infallible {
     loop {
         tokio::time::sleep(WAITING / 4).await;
         let long = |search: &Search| search.since.elapsed() >= WAITING;
+        let wait = client.waiting_for_worker();
+        if let Some(wait) = wait.filter(|wait| wait.since.elapsed() >= WAITING) {
+            let patience = client.config().worker_patience.as_secs();
+            eprintln!("waiting for a worker ({}); gives up after {patience} s", wait.last.message);
+            return std::future::pending().await;
+        }
         if let Some(search) = client.searching().filter(long) {
             let config = client.config();
             eprintln!(

@@ -81,9 +81,13 @@ async fn serve<R: Role>(web: Option<String>, start: impl Future<Output = Result<
             Pages { metrics: running.metrics(), ready: Arc::new(move || seen.load(Ordering::Acquire)) };
         goosefs_web::serve(listener, shown, &pages);
     }
-    let announced = running.clone();
+    let (announced, stopped) = (running.clone(), pages.stop());
     pages.spawn("announce", async move {
-        match announced.ready().await {
+        let became = tokio::select! {
+            became = announced.ready() => became,
+            () = stopped.cancelled() => return,
+        };
+        match became {
             Ok(()) => {
                 ready.store(true, Ordering::Release);
                 let line = format!("ready {}: {}\n", announced.name(), announced.place());

@@ -2,10 +2,12 @@
 //! an exit code that is not 0, and nothing left half-done.
 
 use super::{GOOSEFS, alone, complains, turn};
-use goosefs_harness::{Binary, DevCluster, Launch, Said};
+use goosefs_harness::{Binary, DevCluster, Launch, MasterProcesses, Said};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Stdio;
 
 fn run(binary: &Binary, args: &[&str]) -> Said {
     binary.run(args).unwrap()
@@ -166,4 +168,22 @@ fn a_command_that_no_master_answers_says_early_what_it_waits_for_and_at_the_end_
     );
     assert!(waiting.starts_with(&format!("waiting for a leading master among {address} (")), "{waiting}");
     assert!(waiting.ends_with("gives up after 6 s (goosefs.user.rpc.retry.max.duration)"), "{waiting}");
+}
+
+#[test]
+fn a_command_whose_data_no_worker_takes_says_early_what_it_waits_for() {
+    let masters = MasterProcesses::started(GOOSEFS, 1).unwrap();
+    fs::write(masters.ufs().join("file"), b"bytes").unwrap();
+    let (_home, binary) = alone();
+    let binary = binary.with("GOOSEFS_MASTER_RPC_ADDRESSES", masters.rpc(0));
+    let mut command = binary.command(&["fs", "cat", "/file"]);
+    let mut cat = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(cat.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    let running = cat.try_wait().unwrap().is_none();
+    cat.kill().unwrap();
+    cat.wait().unwrap();
+    assert!(running, "it told before it gave up");
+    assert!(said.starts_with("waiting for a worker (no worker can be asked, 0 are known"), "{said}");
+    assert!(said.trim_end().ends_with("gives up after 30 s"), "{said}");
 }

@@ -60,6 +60,36 @@ fn two_wiped_of_three_refuse_to_start_a_new_cluster_and_say_so() {
 }
 
 #[test]
+fn a_second_master_of_one_id_gets_no_seat_and_is_told_why() {
+    let mut masters = MasterProcesses::new(GOOSEFS, 4).unwrap();
+    for id in 0..3 {
+        masters.start_listing(id, &[0, 1, 2], &[]).unwrap();
+    }
+    for id in 0..3 {
+        masters.ready(id).unwrap();
+    }
+    makes(&masters, &[0, 1, 2], "/precious");
+    // The one that is doubled leads, then another one does.
+    for leader in [0, 1] {
+        let elect = ["fsadmin", "journal", "quorum", "elect", "-address", &masters.raft(leader)];
+        let _led_already = masters.ask(&[0, 1, 2], &elect);
+        wait_for("the elected one to lead", || masters.leader(&[0, 1, 2]) == Some(leader));
+        let before = masters.log(3).len();
+        masters.start_as(3, 0, &[3, 1, 2], &[]).unwrap();
+        wait_for("the second one to say what is wrong", || {
+            let log = &masters.log(3)[before..];
+            log.contains("each --id must be used once") && log.contains("this master waits")
+        });
+        masters.kill(3).unwrap();
+        masters.wipe(3).unwrap();
+        makes(&masters, &[0, 1, 2], &format!("/led-by-{leader}"));
+        let said = masters.ask(&[0, 1, 2], &["fsadmin", "journal", "quorum", "info"]);
+        assert_eq!(said.stdout.matches("AVAILABLE   |").count(), 3, "{said:?}");
+        assert!(said.stdout.contains(&masters.raft(0)), "{said:?}");
+    }
+}
+
+#[test]
 fn a_new_cluster_is_forced_from_the_surviving_directory_in_a_higher_epoch() {
     let mut masters = MasterProcesses::started(GOOSEFS, 3).unwrap();
     makes(&masters, &[0, 1, 2], "/precious");

@@ -143,10 +143,18 @@ impl MasterProcesses {
     /// # Errors
     /// When it cannot be started.
     pub fn start_listing(&mut self, id: usize, list: &[usize], flags: &[&str]) -> anyhow::Result<()> {
+        self.start_as(id, id, list, flags)
+    }
+
+    /// As [`MasterProcesses::start_listing`], but process `id` is told that it is master `told`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_as(&mut self, id: usize, told: usize, list: &[usize], flags: &[&str]) -> anyhow::Result<()> {
         let list = |address: fn(&MasterProcesses, usize) -> String| {
             list.iter().map(|id| address(self, *id)).collect::<Vec<_>>().join(",")
         };
-        let mut args = vec!["master".to_owned(), format!("--id={id}")];
+        let mut args = vec!["master".to_owned(), format!("--id={told}")];
         args.push(format!("-Dgoosefs.master.rpc.addresses={}", list(MasterProcesses::rpc)));
         args.push(format!("-Dgoosefs.master.embedded.journal.addresses={}", list(MasterProcesses::raft)));
         args.push(format!("-Dgoosefs.master.web.port={}", self.masters[id].port + 1));

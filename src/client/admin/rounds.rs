@@ -45,7 +45,7 @@ impl Rounds {
         W: Future<Output = std::result::Result<T, tonic::Status>>,
     {
         let until = Instant::now() + self.deadline;
-        let mut last = Error::new(Code::Unavailable, "no master is configured");
+        let mut last = None;
         let mut pause = PAUSE;
         while Instant::now() < until {
             for _ in 0..self.addresses.len() {
@@ -55,7 +55,10 @@ impl Rounds {
                     Err(error) if worth_repeating(error.code) => {
                         tracing::debug!(%address, %error, "a master did not answer");
                         self.logins.forget(address);
-                        last = error;
+                        // Who was being asked when time ran out says less than those who were asked before.
+                        if error.code != Code::DeadlineExceeded || last.is_none() {
+                            last = Some(error);
+                        }
                     }
                     outcome => return outcome,
                 }
@@ -66,7 +69,7 @@ impl Rounds {
             tokio::time::sleep_until(until.min(Instant::now() + pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Err(self.given_up(&last))
+        Err(self.given_up(last))
     }
 
     async fn at<T, W>(&self, address: &str, make: &impl Fn(Arc<Login>) -> W, until: Instant) -> Result<T>
@@ -88,7 +91,8 @@ impl Rounds {
         }
     }
 
-    fn given_up(&self, last: &Error) -> Error {
+    fn given_up(&self, last: Option<Error>) -> Error {
+        let last = last.unwrap_or_else(|| Error::new(Code::Unavailable, "no master is configured"));
         let (addresses, deadline) = (self.addresses.join(", "), self.deadline);
         let text = format!("no master among {addresses} answered within {deadline:?}: {}", last.message);
         Error::new(last.code, text).hint("are the masters running, and a majority of them reachable?")

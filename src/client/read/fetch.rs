@@ -142,11 +142,13 @@ impl Fetcher {
             if !error.code.retryable() || begun.elapsed() >= self.patience {
                 return Err(error);
             }
+            let told = self.router.waits().begin(begun, error);
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             *pinned.holders.lock() = None;
             // An old list is better than none: the next round uses it.
             let _ = tokio::time::timeout(pause, Box::pin(self.router.refresh())).await;
+            drop(told);
         }
     }
 

@@ -345,10 +345,13 @@ impl Writer {
             if begun.elapsed() >= self.shared.patience {
                 return Err(error.unwrap_or_else(|| self.shared.router.nobody()));
             }
+            let reason = error.clone().unwrap_or_else(|| self.shared.router.nobody());
+            let told = self.shared.router.waits().begin(begun, reason);
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             // An old list is better than none: the next round uses it.
             let _ = tokio::time::timeout(pause, self.shared.router.refresh()).await;
+            drop(told);
         }
     }
 

@@ -62,7 +62,9 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
             let text = error.message.replacen("snapshot ", "backup ", 1);
             Error { message: text, ..error }.hint("take another backup; nothing was restored")
         }
-        _ => error,
+        _ => {
+            error.hint("give the path of a file that `goosefs fsadmin backup` wrote, as this master sees it")
+        }
     };
     let (head, file) = snapshot::read(path).map_err(named)?;
     let Some(mark) = ClusterMark::from_wire(head.cluster.as_ref()) else {

@@ -46,7 +46,9 @@ pub(super) fn status(me: &Me, metrics: &Metrics, recovered: u64, problem: Option
     };
     let applied = metrics.last_applied.map_or(0, |id| id.index);
     let problem = match &metrics.running_state {
-        Err(fatal @ (Fatal::StorageError(_) | Fatal::Panicked)) => Some(format!("Raft stopped: {fatal}")),
+        Err(fatal @ (Fatal::StorageError(_) | Fatal::Panicked)) => {
+            Some(format!("Raft stopped in data directory {}: {fatal}", me.config.dir.display()))
+        }
         Err(Fatal::Stopped) | Ok(()) => problem,
     };
     let mut voters: Vec<Voter> = membership
@@ -133,7 +135,10 @@ fn report(before: &Status, now: &Status) {
         match now.role {
             Role::Failed => {
                 let problem = now.problem.as_deref().unwrap_or("unknown");
-                tracing::error!(problem, "this master stopped working and must be restarted");
+                tracing::error!(
+                    problem,
+                    "this master stopped working: see to the disk of its data directory (room, errors), then start it again"
+                );
             }
             role => tracing::info!(?role, term = now.term, "Raft role changed"),
         }

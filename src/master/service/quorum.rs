@@ -39,6 +39,12 @@ impl JournalMasterClientService for QuorumService {
         // The leader answers if there is one; without, whoever is asked: that is when people want to know.
         answer(&self.master, "GetQuorumInfo", request, |master, _, _| async move {
             let servers = master.journal.node().quorum().servers;
+            if servers.is_empty() {
+                // Another master may know more.
+                let problem = master.journal.node().status().borrow().problem.clone().unwrap_or_default();
+                let text = format!("this master has no place in a cluster yet: {problem}");
+                return Err(Error::new(Code::Unavailable, text));
+            }
             Ok(GetQuorumInfoPResponse {
                 domain: Some(JournalDomain::Master.into()),
                 server_info: servers.iter().map(server_info).collect(),
