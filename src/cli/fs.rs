@@ -1,0 +1,202 @@
+//! `goosefs fs …`
+
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// `goosefs fs …`
+#[derive(Subcommand, Debug)]
+pub enum FsCommand {
+    /// Print a file
+    Cat {
+        /// Path of a file
+        path: String,
+    },
+    /// Copy a local file or directory into the namespace
+    #[command(name = "copyFromLocal")]
+    CopyFromLocal(CopyFromLocalArgs),
+    /// Copy a file or directory out of the namespace
+    #[command(name = "copyToLocal")]
+    CopyToLocal(CopyToLocalArgs),
+    /// Drop what is cached of a file or directory; the files stay
+    Free {
+        /// Free pinned files too
+        #[arg(short)]
+        force: bool,
+        /// Path
+        path: String,
+    },
+    /// Print the host of the leading master
+    Leader,
+    /// Cache a file or directory
+    Load {
+        /// Take the copy on this machine's worker
+        #[arg(long)]
+        local: bool,
+        /// Path
+        path: String,
+    },
+    /// Print which workers hold blocks of a file
+    Location {
+        /// Path of a file
+        path: String,
+    },
+    /// List files
+    Ls(LsArgs),
+    /// Print the leading master and all masters
+    #[command(name = "masterInfo")]
+    MasterInfo,
+    /// Make directories and their missing parents
+    Mkdir {
+        /// Paths
+        #[arg(required = true)]
+        paths: Vec<String>,
+    },
+    /// Mount a storage, or list what is mounted
+    Mount(MountArgs),
+    /// Rename a file or directory
+    Mv {
+        /// From
+        source: String,
+        /// To, which must not exist
+        destination: String,
+    },
+    /// Remove files
+    Rm(RmArgs),
+    /// Write files that only the cache has to their storage, and wait until they are there
+    Persist(PersistArgs),
+    /// Print everything about a file or directory
+    Stat {
+        /// Print this instead: %b blocks, %g group, %N name, %u owner, %y time of change, %Y the same in ms, %z size
+        #[arg(short, value_name = "FORMAT")]
+        format: Option<String>,
+        /// Path
+        path: String,
+    },
+    /// Unmount a storage; its files stay there
+    Unmount {
+        /// Drop files that only the cache has
+        #[arg(long)]
+        force: bool,
+        /// Path of the mount
+        path: String,
+    },
+}
+
+/// Flags of `goosefs fs ls`.
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+pub struct LsArgs {
+    /// List directories themselves, not what is in them
+    #[arg(short)]
+    pub directory: bool,
+    /// Load metadata from the storage again
+    #[arg(short)]
+    pub force: bool,
+    /// List pinned files only: none, since no command pins any
+    #[arg(short)]
+    pub pinned: bool,
+    /// List what is below, too
+    #[arg(short = 'R')]
+    pub recursive: bool,
+    /// Sizes for people
+    #[arg(short = 'h')]
+    pub human: bool,
+    /// creationTime, inMemoryPercentage, lastAccessTime, lastModificationTime, name, path or size
+    #[arg(long, value_name = "OPTION", default_value = "name")]
+    pub sort: String,
+    /// Time to print: createdTime, lastAccessTime or lastModificationTime
+    #[arg(long, value_name = "OPTION", default_value = "lastModificationTime")]
+    pub timestamp: String,
+    /// Reverse the order
+    #[arg(short)]
+    pub reverse: bool,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    pub help: Option<bool>,
+    /// Paths
+    #[arg(required = true)]
+    pub paths: Vec<String>,
+}
+
+/// Flags of `goosefs fs copyFromLocal`.
+#[derive(Args, Debug)]
+pub struct CopyFromLocalArgs {
+    /// Files at a time
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub thread: u16,
+    /// Accepted for old scripts; the size is ours to choose
+    #[arg(long, value_name = "SIZE", hide = true)]
+    pub buffersize: Option<String>,
+    /// Local file or directory
+    pub source: PathBuf,
+    /// Path in the namespace; a directory takes the source into itself
+    pub destination: String,
+}
+
+/// Flags of `goosefs fs copyToLocal`.
+#[derive(Args, Debug)]
+pub struct CopyToLocalArgs {
+    /// Accepted for old scripts; the size is ours to choose
+    #[arg(long, value_name = "SIZE", hide = true)]
+    pub buffersize: Option<String>,
+    /// Path in the namespace
+    pub source: String,
+    /// Local file or directory; a directory takes the source into itself
+    pub destination: PathBuf,
+}
+
+/// Flags of `goosefs fs mount`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  goosefs fs mount\n  goosefs fs mount --readonly /hbase https://mirrors.example.org/apache/hbase/stable/"
+)]
+pub struct MountArgs {
+    /// Take no writes below it
+    #[arg(long)]
+    pub readonly: bool,
+    /// Any user may use it
+    #[arg(long)]
+    pub shared: bool,
+    /// An option of the storage; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub option: Vec<String>,
+    /// Where to mount
+    pub path: Option<String>,
+    /// What: a local path, file://, http:// or https://
+    #[arg(requires = "path")]
+    pub ufs: Option<String>,
+}
+
+/// Flags of `goosefs fs persist`.
+#[derive(Args, Debug)]
+pub struct PersistArgs {
+    /// Files at a time
+    #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub parallelism: u16,
+    /// Milliseconds that one file may take
+    #[arg(short, long, value_name = "MS", default_value_t = 1_200_000)]
+    pub timeout: u64,
+    /// Milliseconds to wait before the first file
+    #[arg(short, long, value_name = "MS", default_value_t = 0)]
+    pub wait: u64,
+    /// Paths of files or directories
+    #[arg(required = true)]
+    pub paths: Vec<String>,
+}
+
+/// Flags of `goosefs fs rm`.
+#[derive(Args, Debug)]
+pub struct RmArgs {
+    /// Remove directories with what they hold
+    #[arg(short = 'R', short_alias = 'r')]
+    pub recursive: bool,
+    /// Do not compare with the storage first (accepted; nothing is compared)
+    #[arg(short = 'U')]
+    pub unchecked: bool,
+    /// Leave the files in the storage
+    #[arg(long = "goosefsOnly", alias = "alluxioOnly")]
+    pub goosefs_only: bool,
+    /// Paths
+    #[arg(required = true)]
+    pub paths: Vec<String>,
+}
