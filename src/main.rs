@@ -1,6 +1,6 @@
 //! Start of the `goosefs` binary.
 
-/// jemalloc gives memory back to the system after a burst, so an idle role stays small.
+/// jemalloc, with a thread that gives memory back to the system after a burst, so an idle role stays small.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

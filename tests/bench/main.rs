@@ -101,11 +101,12 @@ async fn whole_cluster(args: &Args, folder: &Path) -> anyhow::Result<()> {
     if args.wants("cold") {
         cold::run(&dev, &source, &web.uri(), args.rounds)?;
     }
-    if args.wants("creates") {
-        creates::run(&dev, folder, args.rounds).await?;
-    }
+    // Before other files are created: its bounds are for so many files.
     if args.wants("memory") {
         memory::run(&dev).await?;
+    }
+    if args.wants("creates") {
+        creates::run(&dev, folder, args.rounds).await?;
     }
     dev.stop()
 }
