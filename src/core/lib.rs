@@ -1,7 +1,7 @@
 //! What two roles of GooseFS share.
 //!
 //! Rooms, each of which may import only those before it:
-//! `id path clock checksum` < `error` < `config proto task metrics` < `rpc` < `raft`; `block` uses only the first two
+//! `id path clock checksum mountinfo` < `error` < `config proto task metrics` < `rpc` < `raft`; `block` uses only the first two
 //! groups, and `ring` only `id`.
 //! A type moves here when a second role needs it, never before.
 
@@ -12,6 +12,7 @@ pub mod config;
 pub mod error;
 pub mod id;
 pub mod metrics;
+pub mod mountinfo;
 pub mod path;
 pub mod proto;
 pub mod raft;

@@ -16,7 +16,6 @@ pub mod handle;
 mod interrupt;
 pub mod kernel;
 pub mod metrics;
-pub mod mountinfo;
 mod ops;
 pub mod owner;
 mod preflight;

@@ -1,8 +1,7 @@
 //! What must be so before mounting, each with a message that says what to do.
 
 use crate::config::Config;
-use crate::mountinfo;
-use goosefs_core::{Code, Error, Result};
+use goosefs_core::{Code, Error, Result, mountinfo};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Uid;
 use std::path::{Path, PathBuf};

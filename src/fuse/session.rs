@@ -2,10 +2,10 @@
 
 use crate::config::Config;
 use crate::device::Device;
-use crate::mountinfo::{self, Mount};
 use crate::ops::Ops;
 use crate::preflight;
 use fuser::{MountOption, Session, SessionACL};
+use goosefs_core::mountinfo::{self, Mount};
 use goosefs_core::{Code, Error, Result};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
@@ -134,6 +134,12 @@ impl Mounted {
         self.ended.clone()
     }
 
+    /// Whether it still lies on top at its place, perhaps remounted with other options.
+    fn is_there(&self) -> bool {
+        let device = |mount: Mount| mount.device;
+        mountinfo::at(&self.point).map(device) == self.mount.clone().map(device)
+    }
+
     /// Unmounts, and waits until what was under way is answered. When somebody still uses the mount it is detached, so
     /// that nobody new finds it, and what they have open fails after `grace`.
     pub(crate) async fn unmount(&mut self, grace: Duration) {
@@ -143,7 +149,7 @@ impl Mounted {
         self.gone = true;
         let until = Instant::now() + BUSY_FOR.min(grace);
         loop {
-            if self.ended.is_cancelled() || mountinfo::at(&self.point) != self.mount {
+            if self.ended.is_cancelled() || !self.is_there() {
                 break;
             }
             match self.try_unmount().await {
@@ -190,7 +196,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if !self.gone && !self.ended.is_cancelled() && mountinfo::at(&self.point) == self.mount {
+        if !self.gone && !self.ended.is_cancelled() && self.is_there() {
             tracing::warn!(mount_point = %self.point.display(), "dropped without being unmounted: detaching it");
             self.detach(Errno::UnknownErrno);
             self.abort();

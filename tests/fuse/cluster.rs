@@ -2,7 +2,8 @@
 
 use crate::mounted::can_mount;
 use goosefs_core::metrics::Metrics;
-use goosefs_fuse::{Cluster, Config, Deps, Running, mountinfo, start};
+use goosefs_core::mountinfo;
+use goosefs_fuse::{Cluster, Config, Deps, Running, start};
 use goosefs_harness::{InProcess, LONG, Options, pattern};
 use std::fs::{self, File};
 use std::io::Write;

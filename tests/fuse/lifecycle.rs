@@ -2,8 +2,9 @@
 
 use crate::mounted::{Mounted, can_mount, errno};
 use goosefs_core::Code;
+use goosefs_core::mountinfo;
 use goosefs_fuse::testing::TestCluster;
-use goosefs_fuse::{Config, Deps, mountinfo, start};
+use goosefs_fuse::{Config, Deps, start};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! One mount of one test, with its guard.
 
+use goosefs_core::mountinfo;
 use goosefs_fuse::testing::TestCluster;
-use goosefs_fuse::{Config, Deps, Running, mountinfo, start};
+use goosefs_fuse::{Config, Deps, Running, start};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -366,7 +366,7 @@ impl DevCluster {
             ensure!(!lives(pid), "process {pid} outlived `dev`");
         }
         let point = self.mount_point();
-        ensure!(goosefs_fuse::mountinfo::at(&point).is_none(), "{} stays mounted", point.display());
+        ensure!(goosefs_core::mountinfo::at(&point).is_none(), "{} stays mounted", point.display());
         Ok(())
     }
 
@@ -417,7 +417,7 @@ impl DevCluster {
 
     fn unmount(&self) {
         let point = self.mount_point();
-        while let Some(mount) = goosefs_fuse::mountinfo::at(&point) {
+        while let Some(mount) = goosefs_core::mountinfo::at(&point) {
             // Both may say that it is gone already.
             let _ = mount.abort();
             if nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH).is_err() {
@@ -465,7 +465,7 @@ fn guard(point: PathBuf, alive: Weak<()>) {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
-        if let Some(mount) = goosefs_fuse::mountinfo::at(&point) {
+        if let Some(mount) = goosefs_core::mountinfo::at(&point) {
             eprintln!("{} is aborted after {GUARD:?}", point.display());
             let _ = mount.abort();
         }

@@ -25,6 +25,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("path", &["error"]),
     ("clock", &[]),
     ("checksum", &[]),
+    ("mountinfo", &[]),
     ("error", &["id", "path", "clock", "checksum"]),
     ("config", &["id", "path", "clock", "checksum", "error"]),
     ("proto", &["id", "path", "clock", "checksum", "error"]),

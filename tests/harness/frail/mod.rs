@@ -12,7 +12,7 @@ mod tree;
 
 use anyhow::{Context, ensure};
 use fuser::{MountOption, Session, SessionACL};
-use goosefs_fuse::mountinfo::{self, Mount};
+use goosefs_core::mountinfo::{self, Mount};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use ops::Ops;
 use rand::SeedableRng;

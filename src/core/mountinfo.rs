@@ -1,4 +1,5 @@
-//! `/proc/self/mountinfo`, which can be read however dead a mount is, and the way out of one that hangs.
+//! `/proc/self/mountinfo`, which can be read however dead a mount is, and the way out of one that hangs. FUSE asks it
+//! for its own mount, the CSI plugin for everybody's.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -16,12 +17,23 @@ pub struct Mount {
     pub mount_point: PathBuf,
     /// `fuse.goosefs-fuse` for ours.
     pub fstype: String,
+    /// Options of this mount alone, not of what is mounted: `rw,nosuid,nodev,noatime`.
+    pub options: String,
 }
+
+/// The file itself. poll(2) says POLLPRI when it has changed.
+pub const TABLE: &str = "/proc/self/mountinfo";
 
 /// Where the kernel shows FUSE connections, once fusectl is mounted there.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
 impl Mount {
+    /// Whether it has the option `name`.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.options.split(',').any(|option| option == name)
+    }
+
     /// Ends the connection between the kernel and the mount's daemon: every call on the mount fails from now on. Needs
     /// root; fusectl is mounted first where nobody has done so.
     ///
@@ -38,11 +50,17 @@ impl Mount {
     }
 }
 
+/// Every mount that this process sees; one that lies on top of another at the same place comes after it.
+#[must_use]
+pub fn all() -> Vec<Mount> {
+    let text = std::fs::read_to_string(TABLE).unwrap_or_default();
+    text.lines().filter_map(parse).collect()
+}
+
 /// The mount that lies on top at `mount_point`, which must be absolute and without symlinks.
 #[must_use]
 pub fn at(mount_point: &Path) -> Option<Mount> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    text.lines().filter_map(parse).rfind(|mount| mount.mount_point == mount_point)
+    all().into_iter().rfind(|mount| mount.mount_point == mount_point)
 }
 
 /// `36 35 98:0 /root /mount/point options optional... - fstype source superoptions`.
@@ -51,9 +69,10 @@ fn parse(line: &str) -> Option<Mount> {
     let mut fields = before.split(' ');
     let device = fields.nth(2)?.to_owned();
     let mount_point = unescape(fields.nth(1)?);
+    let options = fields.next()?.to_owned();
     let minor = device.split_once(':')?.1.parse().ok()?;
     let fstype = after.split(' ').next()?.to_owned();
-    Some(Mount { minor, device, mount_point, fstype })
+    Some(Mount { minor, device, mount_point, fstype, options })
 }
 
 /// Space, tab, newline and backslash are written as three octal digits.
@@ -92,6 +111,7 @@ mod tests {
         assert_eq!(mount.mount_point, Path::new(r"/mnt/my data\x"));
         assert_eq!(mount.fstype, "fuse.goosefs-fuse");
         assert_eq!((mount.minor, mount.device.as_str()), (57, "0:57"));
+        assert!(mount.has("nosuid") && !mount.has("ro"), "{mount:?}");
     }
 
     #[test]
