@@ -58,6 +58,14 @@ pub enum Command {
     /// Reconcile Datasets and GooseFSRuntimes of a Kubernetes cluster
     #[command(args_conflicts_with_subcommands = true)]
     Controller(ControllerArgs),
+    /// Serve kubelet on a Kubernetes node: show runtimes' mounts to pods
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "It needs root, the folder --mount-root with mount propagation HostToContainer, and kubelet's folder of pods with\n\
+                      Bidirectional; no rights at the apiserver.\n\nExamples:\n  \
+                      goosefs csi --endpoint unix:///csi/csi.sock --node node1\n  goosefs csi register --endpoint unix:///csi/csi.sock"
+    )]
+    Csi(CsiArgs),
     /// Work with files, mounts and the cache
     #[command(subcommand, arg_required_else_help = true)]
     Fs(FsCommand),
@@ -145,6 +153,58 @@ pub struct ControllerArgs {
     /// Something else than reconciling
     #[command(subcommand)]
     pub command: Option<ControllerCommand>,
+}
+
+/// Flags of `goosefs csi`.
+#[derive(Args, Debug)]
+pub struct CsiArgs {
+    /// The socket that kubelet is served on
+    #[arg(long, default_value = "unix:///csi/csi.sock", value_name = "unix:///PATH")]
+    pub endpoint: String,
+    /// Name of the node, as Kubernetes knows it
+    #[arg(long, env = "KUBE_NODE_NAME", value_name = "NAME")]
+    pub node: Option<String>,
+    /// Name of the driver, as in the CSIDriver object
+    #[arg(long, env = "GOOSEFS_CSI_DRIVER", default_value = "fuse.csi.fluid.io", value_name = "NAME")]
+    pub driver: String,
+    /// The folder below which FUSE pods mount: volumes show nothing else of the node
+    #[arg(long, env = "MOUNT_ROOT", default_value = "/runtime-mnt", value_name = "DIR")]
+    pub mount_root: PathBuf,
+    /// Where metrics, /healthz and /readyz are served; empty for nowhere
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "HOST:PORT")]
+    pub metrics_addr: String,
+    /// Something else than serving
+    #[command(subcommand)]
+    pub command: Option<CsiCommand>,
+}
+
+/// `goosefs csi …`
+#[derive(Subcommand, Debug)]
+pub enum CsiCommand {
+    /// Make kubelet know the plugin, which runs beside it; ready once kubelet took it
+    #[command(after_help = "Example:\n  goosefs csi register --endpoint unix:///csi/csi.sock \\\n    \
+                      --kubelet-endpoint /var/lib/kubelet/plugins/fuse.csi.fluid.io/csi.sock --registry /registration")]
+    Register(RegisterArgs),
+}
+
+/// Flags of `goosefs csi register`.
+#[derive(Args, Debug)]
+pub struct RegisterArgs {
+    /// The plugin's socket; it is waited for
+    #[arg(long, default_value = "unix:///csi/csi.sock", value_name = "unix:///PATH")]
+    pub endpoint: String,
+    /// The plugin's socket, as kubelet sees it; /var/lib/kubelet/plugins/DRIVER/csi.sock by default
+    #[arg(long, value_name = "PATH")]
+    pub kubelet_endpoint: Option<PathBuf>,
+    /// Name of the driver, as in the CSIDriver object
+    #[arg(long, env = "GOOSEFS_CSI_DRIVER", default_value = "fuse.csi.fluid.io", value_name = "NAME")]
+    pub driver: String,
+    /// The folder in which kubelet looks for plugins
+    #[arg(long, default_value = "/var/lib/kubelet/plugins_registry", value_name = "DIR")]
+    pub registry: PathBuf,
+    /// Where /healthz and /readyz are served; empty for nowhere
+    #[arg(long, default_value = "0.0.0.0:8081", value_name = "HOST:PORT")]
+    pub metrics_addr: String,
 }
 
 /// `goosefs controller …`

@@ -8,6 +8,7 @@
 mod completions;
 mod connection;
 mod controller;
+mod csi;
 mod dev;
 mod fs;
 mod fsadmin;
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Worker => worker::run(define),
         Command::Fuse(args) => fuse::run(args, define),
         Command::Controller(args) => controller::run(args, define),
+        Command::Csi(args) => csi::run(args, define),
         Command::Fs(command) => fs::run(command, define),
         Command::Fsadmin(command) => fsadmin::run(command, define),
         Command::GetConf(args) => getconf::run(&args, define),

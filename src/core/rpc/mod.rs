@@ -12,6 +12,7 @@
 //! | [`masters`] | finding and following the leading master, with retries |
 //! | [`sasl`] | who calls: `SaslAuthenticationService` and the channel ids it hands out |
 //! | [`fds`] | file descriptors over a Unix socket |
+//! | [`unix`] | listening on a Unix socket |
 //! | [`grpc`] | tuned tonic channels to other masters and workers |
 
 pub mod fds;
@@ -20,4 +21,4 @@ pub mod grpc;
 pub mod masters;
 pub mod sasl;
 pub mod server;
-mod unix;
+pub mod unix;

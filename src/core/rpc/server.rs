@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio_util::sync::CancellationToken;
 
@@ -155,6 +156,29 @@ pub fn serve_unix(name: &str, path: &Path, frames: Arc<dyn FrameService>, tasks:
     Ok(())
 }
 
+/// Serves gRPC on a Unix socket at `path` until the role stops, as [`serve`] does on a port.
+///
+/// # Errors
+/// As [`serve_unix`].
+pub fn serve_unix_grpc(name: &str, path: &Path, routes: tonic::service::Routes, tasks: &Tasks) -> Result<()> {
+    let (listener, file) = super::unix::listen(path)?;
+    let server =
+        Server { name: name.to_owned(), routes: routes.prepare(), frames: None, tasks: tasks.clone() };
+    let (server, connections) = (Arc::new(server), tasks.clone());
+    tasks.spawn(format!("{name} {}", path.display()), async move {
+        // Removed when this task ends.
+        let _file = file;
+        let stop = connections.stop();
+        accept_unix(&server.name, &listener, &stop, |stream| {
+            let (server, stop) = (Arc::clone(&server), stop.clone());
+            let label = format!("{} local connection", server.name);
+            connections.spawn(label, async move { server.grpc(stream, None, stop).await });
+        })
+        .await;
+    });
+    Ok(())
+}
+
 /// Hands each connection of `listener` to `start` until `stop`.
 pub(super) async fn accept_unix(
     name: &str,
@@ -219,17 +243,22 @@ impl Server {
                 let (frames, tasks) = (Arc::clone(frames), self.tasks.clone());
                 frame::serve_connection(socket, Some(peer), frames, tasks, KeepAlive::default()).await;
             }
-            (_, b'P') => self.grpc(stream, peer, stop).await,
+            (_, b'P') => self.grpc(stream, Some(peer), stop).await,
             _ => refuse(&self.name, stream).await,
         }
     }
 
-    async fn grpc(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    async fn grpc<S>(&self, stream: S, peer: Option<SocketAddr>, stop: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let draining = Draining(stop.clone());
         let routes = tower::ServiceBuilder::new()
             .map_request(move |mut request: http::Request<hyper::body::Incoming>| {
                 request.extensions_mut().insert(draining.clone());
-                request.extensions_mut().insert(peer);
+                if let Some(peer) = peer {
+                    request.extensions_mut().insert(peer);
+                }
                 request
             })
             .service(self.routes.clone());
@@ -255,7 +284,7 @@ impl Server {
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(server = %self.name, %peer, %error, "a gRPC connection broke");
+            tracing::debug!(server = %self.name, ?peer, %error, "a gRPC connection broke");
         }
     }
 }

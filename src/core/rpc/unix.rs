@@ -12,7 +12,7 @@ const LONGEST: usize = 107;
 
 /// The file of a listening socket, removed when dropped unless another process has put its own there.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     inode: u64,
 }
@@ -32,7 +32,7 @@ impl Drop for SocketFile {
 /// # Errors
 /// `Busy` when another process listens there, `InvalidArgument` when the path is too long or something else lies there,
 /// else the I/O error.
-pub(super) fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
+pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
     let shown = path.display();
     if path.as_os_str().len() > LONGEST {
         let text = format!("{shown} is too long for a Unix socket, at most {LONGEST} bytes are allowed");
