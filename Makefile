@@ -7,10 +7,10 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 GOOSEFS := $(TARGET_DIR)/release/goosefs
 ARGS ?=
 
-.PHONY: help build demo dev test verify fix bench failover chaos matrix sim
+.PHONY: help build demo dev test test-k8s verify fix bench failover chaos matrix sim
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 build: ## The binary, optimised
 	cargo build --release --locked
@@ -26,6 +26,10 @@ dev: build ## Run a whole cluster on this machine: make dev ARGS="--mount /hbase
 test: ## Every test; needs root and /dev/fuse for the mounts, says aloud what it skips elsewhere
 	cargo build --locked --bin goosefs
 	cargo test --locked --workspace $(ARGS)
+
+test-k8s: ## The tutorial on a real Kubernetes of three nodes, built once (8 minutes, Go); needs root and /dev/fuse
+	cargo build --locked --bin goosefs
+	tests/k8s/run $(TARGET_DIR)/debug/goosefs
 
 verify: ## What must hold before a change lands: format, lints, docs, licences, tests
 	cargo fmt --all -- --check

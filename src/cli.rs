@@ -212,6 +212,12 @@ pub struct RegisterArgs {
 pub enum ControllerCommand {
     /// Print the CustomResourceDefinitions as YAML
     Crds,
+    /// Fail while there are Datasets or GooseFSRuntimes, naming them; the chart asks before it is uninstalled
+    UninstallCheck {
+        /// Look for one kind alone; for both by default
+        #[arg(long, value_name = "KIND")]
+        only: Option<goosefs_k8s::controller::Kind>,
+    },
 }
 
 /// Flags of `goosefs getConf`.

@@ -1,12 +1,12 @@
-//! `goosefs controller`: reconciles Datasets and GooseFSRuntimes, or prints their definitions.
+//! `goosefs controller`: reconciles Datasets and GooseFSRuntimes, prints their definitions, or says which are left.
 
 use super::out;
 use super::process::{self, Role};
 use crate::cli::{ControllerArgs, ControllerCommand};
-use goosefs_core::Result;
 use goosefs_core::config::Properties;
 use goosefs_core::metrics::Metrics;
-use goosefs_k8s::controller::{Config, Running};
+use goosefs_core::{Error, Result};
+use goosefs_k8s::controller::{self, Config, Kind, Running};
 use goosefs_k8s::crd;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,8 +14,10 @@ use std::time::Duration;
 struct Controller(Running);
 
 pub(super) fn run(args: ControllerArgs, define: Vec<String>) -> ExitCode {
-    if let Some(ControllerCommand::Crds) = args.command {
-        return print_definitions();
+    match args.command {
+        Some(ControllerCommand::Crds) => return print_definitions(),
+        Some(ControllerCommand::UninstallCheck { only }) => return check_uninstall(only),
+        None => {}
     }
     let web = args.metrics_addr.clone();
     process::run(
@@ -25,7 +27,7 @@ pub(super) fn run(args: ControllerArgs, define: Vec<String>) -> ExitCode {
         async move |_properties: Properties| {
             let mut config = Config::from_env()?;
             config.only = args.only;
-            Ok(Controller(goosefs_k8s::controller::start(config).await?))
+            Ok(Controller(controller::start(config).await?))
         },
     )
 }
@@ -42,6 +44,30 @@ fn print_definitions() -> ExitCode {
         }
         Err(error) => {
             eprintln!("goosefs controller crds: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The message goes to standard output: Helm shows what the Job of the chart has printed.
+fn check_uninstall(only: Option<Kind>) -> ExitCode {
+    let listed = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("start", error))
+        .and_then(|runtime| runtime.block_on(controller::live_objects(only)));
+    match listed {
+        Ok(left) if left.is_empty() => ExitCode::SUCCESS,
+        Ok(left) => {
+            out::line(&format!(
+                "these still exist: {}. Without controllers nothing would take away what they have on nodes: \
+                 delete them first (kubectl delete goosefsruntime,dataset)",
+                left.join(", ")
+            ));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            out::line(&format!("goosefs controller uninstall-check: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -10,12 +10,19 @@ use goosefs_core::rpc::frame::{Channel, Target};
 use goosefs_core::task::Tasks;
 use std::collections::VecDeque;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A master that takes longer is passed over.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Listing one directory may load it from the storage.
 const LISTING: Duration = Duration::from_secs(60);
+
+/// An election takes less.
+const ELECTION: Duration = Duration::from_secs(3);
+
+/// How soon masters without a leader are asked again.
+const AGAIN: Duration = Duration::from_millis(300);
 
 /// Entries of one listing.
 const PAGE: u32 = 1000;
@@ -50,6 +57,18 @@ async fn dial(address: &str, tasks: &Tasks) -> Result<Channel> {
 
 async fn soon<T>(call: impl Future<Output = Result<T>>) -> Option<T> {
     tokio::time::timeout(PATIENCE, call).await.ok()?.ok()
+}
+
+/// As [`cluster`], but masters that have had a leader are given a moment to agree on the next.
+pub(super) async fn settled_cluster(addresses: &[String], tasks: &Tasks) -> Option<Cluster> {
+    let until = Instant::now() + ELECTION;
+    loop {
+        let found = cluster(addresses, tasks).await;
+        if found.is_some() || Instant::now() + AGAIN >= until {
+            return found;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Asks every master who leads, and the leader for the rest; nothing when none leads.

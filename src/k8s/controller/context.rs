@@ -5,7 +5,7 @@ use super::totals::Totals;
 use goosefs_core::metrics::{Counter, Metrics};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::api::{ListParams, Patch, PatchParams, ValidationDirective};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -124,12 +124,24 @@ impl Context {
         reason: &str,
         note: String,
     ) {
+        self.event_about(object, None, warning, reason, note).await;
+    }
+
+    /// As [`Context::event`], about something of the object's: events of one reason about one thing are taken for repetitions.
+    pub(super) async fn event_about<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        about: Option<ObjectReference>,
+        warning: bool,
+        reason: &str,
+        note: String,
+    ) {
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
             note: Some(note),
             action: "Reconcile".to_owned(),
-            secondary: None,
+            secondary: about,
         };
         if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
             tracing::warn!(%error, reason, "an event was not written");

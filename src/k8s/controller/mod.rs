@@ -1,8 +1,8 @@
 //! The controller: makes of Datasets and GooseFSRuntimes what they ask for.
 //!
 //! [`plan`] says which objects there shall be, without I/O; [`runtime`] and [`dataset`] look, apply, and say what is
-//! ([`place`] labels nodes, [`tell`] finds the words, [`end`] takes everything away).
-//! Watches wake them; [`ask`] asks masters for what only they know; [`lease`] lets one controller of several work.
+//! ([`place`] labels nodes, [`roll`] makes masters anew, [`tell`] finds the words, [`end`] takes everything away).
+//! Watches wake them; [`ask`] asks masters for what only they know; [`lease`] lets one controller of several work; [`leave`] says what would be left behind.
 //! Started by `goosefs controller`, which serves the metrics.
 
 mod ask;
@@ -10,12 +10,16 @@ mod context;
 mod dataset;
 mod end;
 mod lease;
+mod leave;
 mod phase;
 mod place;
 mod plan;
+mod roll;
 mod runtime;
 mod tell;
 mod totals;
+
+pub use leave::live_objects;
 
 use crate::crd::{Dataset, GooseFSRuntime};
 use context::{Context, api_error, claims};

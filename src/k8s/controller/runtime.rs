@@ -3,13 +3,13 @@
 //! Called for every change of the runtime, its Dataset, its objects and its pods, and every few seconds for the figures
 //! that only masters know. It keeps nothing between calls but what [`Context`] has.
 
-use super::ask::{self, Cluster};
+use super::ask;
 use super::context::{Context, api_error};
 use super::phase::set_condition;
 use super::plan::names::{MASTER_RPC, Names};
 use super::plan::{self, Given, files, masters_of};
-use super::tell::{Seen, tell, tell_dataset, transitions};
-use super::{end, place};
+use super::tell::{Seen, all_mounted, tell, tell_dataset, transitions};
+use super::{end, place, roll};
 use crate::crd::{
     Dataset, DatasetStatus, GooseFSRuntime, GooseFSRuntimeStatus, JournalStatus, JournalType, check,
 };
@@ -101,10 +101,13 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
             context.event(runtime, warning, &reason, note).await;
         }
     }
-    let ready = |cluster: &Cluster| context.totals.of(&given.cluster_id, &cluster.address, &context.tasks);
-    let total = seen.cluster.as_ref().and_then(ready);
+    // Other mounts have another total; before they are there, there is none.
+    let what = format!("{} {}", given.cluster_id, given.mounts_generation);
+    let mounted = seen.cluster.as_ref().filter(|cluster| all_mounted(&given, cluster));
+    let total = mounted.and_then(|cluster| context.totals.of(&what, &cluster.address, &context.tasks));
     say_of_dataset(&given, tell_dataset(&given, &seen, &status, total)?, context).await?;
-    let settled = status.master_phase.as_deref() == Some("Ready") && status.bootstrapped;
+    let rolling = roll::roll(&given, &seen, context).await?;
+    let settled = !rolling && status.master_phase.as_deref() == Some("Ready") && status.bootstrapped;
     Ok(Action::requeue(if settled { FIGURES } else { SOON }))
 }
 
@@ -264,8 +267,12 @@ async fn see(given: &Given<'_>, context: &Context) -> Result<Seen> {
         Some(if ip.contains(':') { format!("[{ip}]:{MASTER_RPC}") } else { format!("{ip}:{MASTER_RPC}") })
     };
     let addresses: Vec<String> = pods.iter().filter_map(address).collect();
-    let cluster = ask::cluster(&addresses, &context.tasks).await;
-    Ok(Seen { masters, workers, fuse, cluster })
+    let cluster = if given.bootstrap {
+        ask::cluster(&addresses, &context.tasks).await
+    } else {
+        ask::settled_cluster(&addresses, &context.tasks).await
+    };
+    Ok(Seen { masters, master_pods: pods, workers, fuse, cluster })
 }
 
 async fn write_runtime_status(

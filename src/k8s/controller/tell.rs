@@ -7,11 +7,13 @@ use super::plan::{Given, files};
 use crate::crd::{Dataset, DatasetStatus, GooseFSRuntimeStatus, Hcfs, Mount, RuntimeReference};
 use goosefs_core::Result;
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
 
 /// What is.
 pub(super) struct Seen {
     pub(super) masters: StatefulSet,
+    pub(super) master_pods: Vec<Pod>,
     pub(super) workers: DaemonSet,
     pub(super) fuse: DaemonSet,
     pub(super) cluster: Option<Cluster>,
@@ -138,6 +140,12 @@ pub(super) fn transitions(
     all
 }
 
+/// Whether masters have all that the Dataset has.
+pub(super) fn all_mounted(given: &Given<'_>, cluster: &Cluster) -> bool {
+    let mounted = |mount: &Mount| cluster.mounts.iter().any(|path| *path == mount.shown_at());
+    given.dataset.spec.mounts.iter().all(mounted)
+}
+
 /// The Dataset's status: it is bound once masters lead, a worker is there and its mounts are.
 /// `total` is how much is in the storages, when that is known.
 ///
@@ -151,15 +159,7 @@ pub(super) fn tell_dataset(
 ) -> Result<DatasetStatus> {
     let mut status = given.dataset.status.clone().unwrap_or_default();
     let generation = given.dataset.metadata.generation;
-    let mounted = |cluster: &Cluster| {
-        given
-            .dataset
-            .spec
-            .mounts
-            .iter()
-            .all(|mount| cluster.mounts.iter().any(|path| *path == mount.shown_at()))
-    };
-    let all_mounted = seen.cluster.as_ref().is_some_and(mounted);
+    let all_mounted = seen.cluster.as_ref().is_some_and(|cluster| all_mounted(given, cluster));
     let bound =
         all_mounted && (runtime.worker_number_ready > 0 || runtime.desired_worker_number_scheduled == 0);
     let was_bound = status.phase.as_deref() == Some("Bound");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// A walk is made again after so long, or after ten times what it took when that is longer.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// What is known, by cluster.
+/// What is known, by cluster and generation of its mounts.
 #[derive(Clone, Default)]
 pub(super) struct Totals {
     known: Arc<Mutex<BTreeMap<String, Known>>>,

@@ -9,6 +9,7 @@ mod masters;
 pub(crate) mod names;
 pub(crate) mod nodes;
 mod pods;
+pub(crate) mod roll;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wipe;

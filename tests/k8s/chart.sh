@@ -1,0 +1,104 @@
+# The chart: installed, looked at, upgraded, taken away. Sourced by `run`.
+
+CHART=$K8S/../../charts/goosefs
+RELEASE=(goosefs "$CHART" --namespace fluid-system --set runtime.goosefs.enabled=true
+    --set image.repository=goosefs.test/goosefs --set image.tag=test)
+
+install_chart() {
+    step "the chart"
+    contains "helm lint" "0 chart(s) failed" "$(helm lint "$CHART" 2>&1)"
+    refuses "a value that the chart does not know" "imagee" helm template "$CHART" --set imagee.tag=1
+    local seen
+    seen=$(helm install "${RELEASE[@]}" --create-namespace 2>&1) || failed "helm install" "$seen"
+    contains "helm install says what comes next" "kubectl create -f dataset.yaml" "$seen"
+    check_fluid_system
+    check_rights
+}
+
+# Rights that every account has are left out.
+rights_of() {
+    local account=system:serviceaccount:fluid-system:$1 everybody
+    everybody=$(all_rights_of system:serviceaccount:default:default "$2")
+    all_rights_of "$account" "$2" | grep -vxFf <(echo "$everybody") || true
+}
+
+all_rights_of() {
+    kubectl auth can-i --list --as="$1" -n "$2" --no-headers | sed -E 's/ +/ /g; s/^ //; s/ $//' | sort
+}
+
+# tests/k8s/rights has what each part may do, in fluid-system and elsewhere; with K8S_BLESS=1 it is written anew.
+check_rights() {
+    local account space file seen
+    for account in dataset-controller goosefsruntime-controller csi-nodeplugin goosefs-uninstall-check; do
+        for space in fluid-system default; do
+            file=$K8S/rights/$account.$space.txt
+            seen=$(rights_of "$account" "$space")
+            [ -z "${K8S_BLESS:-}" ] || printf '%s\n' "$seen" >"$file"
+            equals "rights of $account in $space" "$(cat "$file")" "$seen"
+        done
+    done
+}
+
+upgrade_chart() {
+    step "an upgrade to another image"
+    # A definition that somebody has cut down: an upgrade brings it back.
+    local columns='jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}' before leader seen
+    before=$(kubectl get crd datasets.data.fluid.io -o "$columns")
+    kubectl patch crd datasets.data.fluid.io --type=json \
+        -p '[{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns"}]' >/dev/null
+    leader=$(kubectl get goosefsruntime hbase -o 'jsonpath={.status.leader}')
+    seen=$(helm upgrade "${RELEASE[@]}" --set image.tag=other 2>&1) || failed "helm upgrade" "$seen"
+    equals "helm upgrade brings definitions up to date" "$before" "$(kubectl get crd datasets.data.fluid.io -o "$columns")"
+    eventually 60 "the pods of the upgrade run" fluid_system_is_complete
+    eventually 90 "all masters and workers have the other image" parts_have_image other
+    equals "the leader was the last of the masters" "${leader%:*}" \
+        "$(kubectl get pod -l role=goosefs-master --sort-by=.status.startTime -o name | tail -1 | sed s#pod/##)"
+    eventually 30 "the runtime is Ready again" says 'hbase +Ready +Ready +Ready ' kubectl get goosefsruntime hbase --no-headers
+    seen=$(kubectl get events -o 'jsonpath={range .items[*]}{.reason}{"\n"}{end}')
+    equals "no quorum was lost" "" "$(grep QuorumLost <<<"$seen" || true)"
+}
+
+parts_have_image() {
+    kubectl get pod -l 'role in (goosefs-master,goosefs-worker)' --no-headers \
+        -o 'custom-columns=NAME:.metadata.name,IMAGE:.spec.containers[0].image,READY:.status.containerStatuses[0].ready' |
+        awk -v image="goosefs.test/goosefs:$1" '{print; count++} $2 != image || $3 != "true" {waits = 1} END {exit waits || count != 6}'
+}
+
+uninstall_chart() {
+    step "the end"
+    local number seen
+    refuses "helm uninstall with live objects" "GooseFSRuntime default/hbase" helm uninstall goosefs -n fluid-system
+    seen=$(helm rollback goosefs -n fluid-system 2>&1) || failed "helm rollback after a refused uninstall" "$seen"
+    passed "helm rollback makes the release whole again"
+    kubectl delete pod reader --wait=true >/dev/null
+    contains "the Dataset can be deleted" "deleted" "$(timeout 120 "$K8S_CLUSTER/kubectl" delete dataset hbase 2>&1)"
+    eventually 60 "no object of the runtime is left" nothing_of_the_runtime
+    for number in 1 2 3; do check_node_is_clean "$number"; done
+    seen=$(helm uninstall goosefs -n fluid-system --wait 2>&1) || failed "helm uninstall" "$seen"
+    equals "the definitions stay" "datasets.data.fluid.io goosefsruntimes.data.fluid.io" \
+        "$(echo $(kubectl get crd -o name | sed 's#.*/##' | sort))"
+    eventually 60 "no pod is left" no_pods
+    seen=$(helm install "${RELEASE[@]}" 2>&1) || failed "helm install after helm uninstall" "$seen"
+    eventually 60 "installed again, all pods run" fluid_system_is_complete
+}
+
+nothing_of_the_runtime() {
+    local left
+    left=$(kubectl get pod,service,statefulset,daemonset,configmap,secret,pvc,pv,pdb,dataset,goosefsruntime -n default -o name |
+        grep -v -e '^service/kubernetes$' -e 'configmap/kube-root-ca.crt$')
+    echo "$left"
+    [ -z "$left" ]
+}
+
+no_pods() { [ -z "$(kubectl get pod -n fluid-system -o name | grep -v uninstall-check)" ]; }
+
+check_node_is_clean() {
+    local node seen
+    node=$(node_name "$1")
+    seen=$(kubectl get node "$node" -o json | grep -o '"fluid[^"]*": "[^"]*"' || true)
+    equals "node $1 has no label of ours" "" "$seen"
+    seen=$("$K8S_CLUSTER/on-node" "$1" bash -c "grep -E ' (/runtime-mnt/|/var/lib/kubelet/.*fuse.csi)' /proc/self/mountinfo || true")
+    equals "node $1 has no mount of ours" "" "$seen"
+    seen=$(find "$(node_folder "$1")/mnt/disk1" "$(node_folder "$1")/runtime-mnt/goosefs" -mindepth 1 2>/dev/null || true)
+    equals "node $1 has no file of ours" "" "$seen"
+}
