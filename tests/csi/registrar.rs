@@ -28,7 +28,7 @@ fn start(ground: &Ground) -> Process {
 }
 
 fn kubelet(ground: &Ground) -> RegistrationClient<Channel> {
-    let socket = ground.path().join("registry/fuse.csi.fluid.io-reg.sock");
+    let socket = ground.path().join("registry/fuse.csi.fluid.io@goosefs-reg.sock");
     wait_for("the socket is in kubelet's folder", || socket.exists());
     ground.block_on(async { RegistrationClient::new(channel_to(&socket)) })
 }

@@ -60,7 +60,7 @@ pub fn start(config: Config) -> Result<Running> {
     let tasks = Tasks::new("register");
     let (tell, registered) = watch::channel(false);
     let failure: Arc<Mutex<Option<Error>>> = Arc::default();
-    let place = config.folder.join(format!("{}-reg.sock", config.driver));
+    let place = config.folder.join(socket_name(&config.driver));
     let running = Running {
         driver: config.driver.clone(),
         place: place.clone(),
@@ -84,6 +84,12 @@ pub fn start(config: Config) -> Result<Running> {
         }
     });
     Ok(running)
+}
+
+/// Name of the socket in kubelet's folder. Kubelet calls with the escaped path for the server's name (`:authority`), which is
+/// none, and which our HTTP refuses; but what is before an `@` may be escaped, so that with one it is the name of a user.
+fn socket_name(driver: &str) -> String {
+    format!("{driver}@goosefs-reg.sock")
 }
 
 /// Returns when somebody serves `socket`.
@@ -192,5 +198,19 @@ impl registration_server::Registration for Registrar {
         }
         self.tell.send_replace(status.plugin_registered);
         Ok(Response::new(RegistrationStatusResponse {}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::codegen::http::uri::Authority;
+
+    #[test]
+    fn the_sockets_path_as_kubelet_escapes_it_may_name_a_server() {
+        let path = format!("/var/lib/kubelet/plugins_registry/{}", socket_name("fuse.csi.fluid.io"));
+        let escaped = path.replace('/', "%2F");
+        assert_eq!(escaped.parse::<Authority>().unwrap().host(), "goosefs-reg.sock");
+        assert!("%2Fvar%2Ffuse.csi.fluid.io-reg.sock".parse::<Authority>().is_err());
     }
 }
