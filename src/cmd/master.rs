@@ -7,7 +7,7 @@ use goosefs_core::clock::SystemClock;
 use goosefs_core::config::{Properties, keys};
 use goosefs_core::metrics::Metrics;
 use goosefs_core::raft::Restore;
-use goosefs_master::{Config, Deps, Running};
+use goosefs_master::{Deps, Running};
 use std::ffi::OsStr;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub(super) fn run(args: &MasterArgs, define: Vec<String>) -> ExitCode {
         define,
         |properties| web(properties, id),
         async move |properties: Properties| {
-            let mut config = Config::from_properties(&properties, id)?;
+            let mut config = goosefs_master::configure(properties, id).await?;
             config.force_new_cluster = force_new_cluster;
             config.restore = restore;
             let deps = Deps { clock: SystemClock::shared(), listeners: None };

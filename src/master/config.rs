@@ -1,8 +1,9 @@
 //! What a master is told when it starts.
 
+use crate::desired::ClusterFile;
 use goosefs_core::config::{Key, Properties, keys};
 use goosefs_core::id::ClusterId;
-use goosefs_core::raft::Restore;
+use goosefs_core::raft::{Restore, Roster};
 use goosefs_core::rpc::sasl::AuthType;
 use goosefs_core::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,11 @@ pub struct Config {
     pub bind_host: Option<String>,
     /// The cluster id that a first start must use; drawn at random when not set.
     pub cluster: Option<ClusterId>,
+    /// The file that says who the masters are, and what it said; goes before the addresses here
+    /// (`goosefs.master.cluster.file`).
+    pub cluster_file: Option<(ClusterFile, Roster)>,
+    /// The file that says what shall be mounted (`goosefs.master.mounts.file`).
+    pub mounts_file: Option<PathBuf>,
     /// How callers say who they are (`goosefs.security.authentication.type`).
     pub auth: AuthType,
     /// Owner of the root directory, and the user to whom everything is allowed: who runs the masters.
@@ -107,6 +113,8 @@ impl Config {
             web_ports: Vec::new(),
             bind_host: None,
             cluster: None,
+            cluster_file: None,
+            mounts_file: None,
             auth: AuthType::Simple,
             superuser: Properties::new().user(),
             supergroup: keys::SUPERGROUP.default.to_owned(),
@@ -195,6 +203,8 @@ impl Config {
         config.raft_election_max = properties.finite_duration(&keys::MASTER_RAFT_ELECTION_MAX)?;
         config.raft_snapshot_entries = properties.number(&keys::MASTER_RAFT_SNAPSHOT_ENTRIES)?;
         config.backup_dir = properties.text(&keys::MASTER_BACKUP_DIR).to_owned();
+        let mounts = properties.text(&keys::MASTER_MOUNTS_FILE);
+        config.mounts_file = (!mounts.is_empty()).then(|| PathBuf::from(mounts));
         let bind = properties.text(&keys::MASTER_BIND_HOST);
         config.bind_host = (!bind.is_empty()).then(|| bind.to_owned());
         Ok(config)

@@ -6,6 +6,7 @@
 //! | [`journal`] | the way into the log and back out: proposals, reads under the leader's lease, news |
 //! | `authority` | who may do what |
 //! | `find` | paths and names, loading what the namespace does not know yet |
+//! | `desired` | who the masters are and what is mounted, as files say |
 //! | `mounts` | connectors to under-storages, metadata loaded from them |
 //! | `effects` | side effects on under-storages: intents carried out by the leader |
 //! | `writing` | what "complete" and "persisted" mean for each write type |
@@ -26,6 +27,7 @@
 
 mod authority;
 mod config;
+mod desired;
 mod effects;
 mod find;
 pub mod journal;
@@ -40,6 +42,7 @@ mod workers;
 mod writing;
 
 pub use config::Config;
+pub use desired::{ClusterFile, configure};
 pub use metrics::MasterMetrics;
 pub use start::{Addresses, Deps, Listeners, Running, start};
 

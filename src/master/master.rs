@@ -2,6 +2,7 @@
 
 use crate::authority::Authority;
 use crate::config::Config;
+use crate::desired::Desired;
 use crate::effects::Effects;
 use crate::find::Finder;
 use crate::journal::Journal;
@@ -20,6 +21,7 @@ pub(crate) struct Master {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) finder: Finder,
+    pub(crate) desired: Arc<Desired>,
     pub(crate) connectors: Arc<Connectors>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) channels: Arc<Channels>,

@@ -2,6 +2,7 @@
 
 use crate::authority::Authority;
 use crate::config::Config;
+use crate::desired::{self, Desired, follow_cluster};
 use crate::effects::{Effects, Uploads};
 use crate::find::Finder;
 use crate::journal::{Journal, State};
@@ -182,8 +183,15 @@ pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>
     let addresses = Addresses { rpc: address_of(&listeners.rpc)?, raft: address_of(&listeners.raft)? };
 
     let state = Arc::new(State::new());
-    let node = Node::start(raft_config(&config), state.clone(), &tasks, &metrics).await?;
-    let master = open_rooms(config, deps.clock, state, node.clone(), connect, &tasks, &metrics);
+    let mut raft = raft_config(&config);
+    raft.roster = config.cluster_file.clone().map(|file| follow_cluster(file, &tasks));
+    let desired = Desired::follow(config.mounts_file.clone(), &tasks).await;
+    let node = Node::start(raft, state.clone(), &tasks, &metrics).await?;
+    let leader = node.clone();
+    let fence = Fence::new(move || leader.check_lease());
+    let connectors = Connectors::new(wrapped(connect, &metrics), fence, desired.clone());
+    let given = Given { config, desired, connectors: Arc::new(connectors) };
+    let master = open_rooms(given, deps.clock, state, node.clone(), &tasks, &metrics);
 
     let forwarded = Sasl::new(master.config.auth).trust_forwarded().protect(forwarded_routes(&master));
     node.serve(listeners.raft, Some(forwarded))?;
@@ -191,6 +199,7 @@ pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>
     server::serve("master", listeners.rpc, routes, Some(Frames::new(master.clone())), &tasks)?;
     tasks.spawn("effects", master.effects.clone().run());
     upkeep::start(&master);
+    desired::start(&master);
     tracing::info!(id = master.config.id, rpc = %addresses.rpc, raft = %addresses.raft, "master listens");
     Ok(Running { addresses, metrics, node, tasks })
 }
@@ -233,18 +242,22 @@ fn raft_config(config: &Config) -> RaftConfig {
     raft
 }
 
-fn open_rooms(
+/// What this master was given, by its configuration and by files.
+struct Given {
     config: Config,
+    desired: Arc<Desired>,
+    connectors: Arc<Connectors>,
+}
+
+fn open_rooms(
+    given: Given,
     clock: Arc<dyn Clock>,
     state: Arc<State>,
     node: Node,
-    connect: Box<Connect>,
     tasks: &Tasks,
     metrics: &Metrics,
 ) -> Arc<Master> {
-    let leader = node.clone();
-    let fence = Fence::new(move || leader.check_lease());
-    let connectors = Arc::new(Connectors::new(wrapped(connect, metrics), fence));
+    let Given { config, desired, connectors } = given;
     let metrics = Arc::new(MasterMetrics::new(metrics));
     let journal =
         Arc::new(Journal::new(node.clone(), state, clock.clone(), config.propose_timeout, metrics.clone()));
@@ -268,6 +281,7 @@ fn open_rooms(
         config,
         clock,
         journal,
+        desired,
         connectors,
         workers,
         channels,

@@ -98,16 +98,28 @@ async fn mount_root(master: &Master, founder: &Caller) -> Result<()> {
         let made = tokio::fs::create_dir_all(&config.root_ufs).await;
         made.map_err(|cause| Error::io(format!("make the folder {}", config.root_ufs), cause))?;
     }
-    let storage = master.connectors.make(&config.root_ufs, &config.root_options)?;
-    let command = Command::Mount(Mount {
+    let mut root = Mount {
         path: "/".to_owned(),
         ufs: config.root_ufs.clone(),
-        read_only: config.root_read_only || !storage.capabilities().writable,
+        read_only: config.root_read_only,
         shared: true,
-        options: config.root_options.clone().into_iter().collect(),
-    });
-    master.journal.propose(command, founder, Op::Unnumbered).await?;
-    tracing::info!(ufs = config.root_ufs, "mounted the root");
+        ..Mount::default()
+    };
+    let storage = match master.desired.at("/") {
+        Some((generation, wanted)) => {
+            let (read_only, shared) = (wanted.read_only, wanted.shared);
+            root = Mount { ufs: wanted.uri, read_only, shared, generation, ..root };
+            master.connectors.make(&root.ufs, &wanted.options)?
+        }
+        None => {
+            root.options = config.root_options.clone().into_iter().collect();
+            master.connectors.make(&root.ufs, &config.root_options)?
+        }
+    };
+    root.read_only |= !storage.capabilities().writable;
+    let ufs = root.ufs.clone();
+    master.journal.propose(Command::Mount(root), founder, Op::Unnumbered).await?;
+    tracing::info!(ufs, "mounted the root");
     Ok(())
 }
 
@@ -152,6 +164,7 @@ async fn protect_unwritable(master: &Master) -> Result<()> {
             read_only: true,
             shared: mount.shared,
             options: mount.options.into_iter().collect(),
+            generation: mount.generation,
         });
         master.journal.propose(command, &Caller::default(), Op::Unnumbered).await?;
     }

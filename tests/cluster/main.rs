@@ -5,6 +5,7 @@
 
 mod data;
 mod failover;
+mod files;
 mod membership;
 mod names;
 mod outages;

@@ -38,8 +38,8 @@ keys! {
     MASTER_JOURNAL_ADDRESSES = "goosefs.master.embedded.journal.addresses", List, "", "host:port of every master's Raft port, in the order of their --id.";
     MASTER_JOURNAL_PORT = "goosefs.master.embedded.journal.port", PORT, "9202", "Raft port of a master.";
     MASTER_JOURNAL_FOLDER = "goosefs.master.journal.folder", Text, "", "Where a master keeps its log and snapshots; journal in goosefs.home by default.";
-    MASTER_CLUSTER_FILE = "goosefs.master.cluster.file", Text, "", "File that says who the masters are and whether ones with empty folders may begin a cluster; written by the Kubernetes controller.";
-    MASTER_MOUNTS_FILE = "goosefs.master.mounts.file", Text, "", "File with the mounts that there shall be, with their settings; written by the Kubernetes controller.";
+    MASTER_CLUSTER_FILE = "goosefs.master.cluster.file", Text, "", "JSON file that says who the masters are: clusterId, epoch, bootstrap (whether masters with empty folders may begin the cluster), masters (host:port of their Raft ports, in the order of their --id). It is followed, goes before goosefs.master.embedded.journal.addresses, and the leader adds and takes out masters as it says. The Kubernetes controller writes it.";
+    MASTER_MOUNTS_FILE = "goosefs.master.mounts.file", Text, "", "JSON file that says what shall be mounted: generation (raised with every change), mounts (path, uri, readOnly, shared, options). It is followed, by every master: the leader mounts, changes and unmounts as it says, and leaves alone what people have mounted. Options stay in the file. The Kubernetes controller writes it.";
     MASTER_BACKUP_DIR = "goosefs.master.backup.directory", Text, "/goosefs_backups", "Where `goosefs fsadmin backup` writes when it is not told, on the root storage.";
     MASTER_ROOT_UFS = "goosefs.master.mount.table.root.ufs", Text, "", "URI of the storage that is mounted at / when a cluster starts for the first time; underFSStorage in goosefs.home by default, as long as all masters are on one machine.";
     MASTER_ROOT_READONLY = "goosefs.master.mount.table.root.readonly", Bool, "false", "The root mount takes no writes.";

@@ -63,7 +63,11 @@ impl Acquaint {
     /// Keeps out of elections while it is out of the quorum: the others would not have it anyway.
     fn out(&self, removed: bool) {
         self.raft.runtime_config().elect(!removed);
-        self.problem.send_replace(removed.then(|| REMOVED.to_owned()));
+        let text = || match self.me.config.listed().filter(|roster| !roster.lists(self.me.config.slot)) {
+            Some(roster) => format!("{} does not list this master any more: stop it", roster.file.display()),
+            None => REMOVED.to_owned(),
+        };
+        self.problem.send_replace(removed.then(text));
     }
 
     async fn ask(&self, slot: u32) {

@@ -58,6 +58,20 @@ impl Addresses {
         self.places.values().any(|place| place.removed && place.raft == raft)
     }
 
+    /// What a list that changes says now: slots it gained are known, and those that nobody has said more of are where it
+    /// says. With `only`, what it lost is forgotten, too. Says whether anything changed.
+    pub(super) fn follow(&mut self, peers: &[String], rpc: &[String], only: bool) -> bool {
+        let before = self.clone();
+        let listed = Addresses::configured(peers, rpc).places;
+        self.places.retain(|slot, place| place.stamp > 0 || !only || listed.contains_key(slot));
+        for (slot, place) in listed {
+            if self.get(slot).is_none_or(|known| known.stamp == 0) {
+                self.places.insert(slot, place);
+            }
+        }
+        *self != before
+    }
+
     /// Takes over what is newer in `others`; says whether anything was. What stems from another's configuration never is:
     /// which slots there are is for our own configuration, the leader and operators to say.
     pub(super) fn merge(&mut self, others: &Addresses) -> bool {
@@ -227,6 +241,20 @@ mod tests {
         assert!(leader.put(2, "m2:9202", "m2:9200", false, 20));
         assert!(other.merge(&leader));
         assert_eq!(other.slots().count(), 3);
+    }
+
+    #[test]
+    fn a_list_that_changes_adds_slots_and_moves_those_that_nobody_said_more_of() {
+        let list = |count: u16| (0..count).map(|slot| format!("n{slot}:9202")).collect::<Vec<_>>();
+        let mut known = three();
+        known.put(1, "self:9202", "self:9200", false, 5);
+        assert!(known.follow(&list(5), &list(5), false));
+        assert!(!known.follow(&list(5), &list(5), false));
+        let raft: Vec<&str> = (0..5).map(|slot| known.get(slot).unwrap().raft.as_str()).collect();
+        assert_eq!(raft, ["n0:9202", "self:9202", "n2:9202", "n3:9202", "n4:9202"]);
+        assert!(!known.follow(&list(1), &list(1), false), "who votes is not forgotten");
+        assert!(known.follow(&list(1), &list(1), true));
+        assert_eq!(known.slots().collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What a Raft node is told when it starts.
 
+use super::Roster;
 use super::ground::{Ground, System};
 use crate::id::ClusterId;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Configuration of one [`Node`](super::Node). Plain fields; [`RaftConfig::new`] fills in the timing that was measured.
 #[derive(Clone, Debug)]
@@ -19,6 +21,9 @@ pub struct RaftConfig {
     pub rpc_addresses: Vec<String>,
     /// The cluster id that a first start must use; drawn at random when not set.
     pub cluster: Option<ClusterId>,
+    /// Who the masters shall be, where that changes while they run: then it says when a cluster may be begun, and in which
+    /// epoch, and `peers` are those it listed at the start.
+    pub roster: Option<watch::Receiver<Roster>>,
     /// How often a leader makes itself heard.
     pub heartbeat: Duration,
     /// Shortest time before a follower calls an election, after the lease has run out.
@@ -65,6 +70,7 @@ impl RaftConfig {
             peers,
             rpc_addresses,
             cluster: None,
+            roster: None,
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(300),
@@ -77,5 +83,10 @@ impl RaftConfig {
             restore: None,
             ground: Arc::new(System),
         }
+    }
+
+    /// What the roster says now, if there is one.
+    pub(super) fn listed(&self) -> Option<Roster> {
+        self.roster.as_ref().map(|roster| roster.borrow().clone())
     }
 }

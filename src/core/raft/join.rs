@@ -78,11 +78,16 @@ impl Join {
             }
             return Ok(true);
         }
+        let listed = self.me.config.listed();
+        if let Some(roster) = &listed {
+            self.me.follow(roster).await;
+        }
         let others: Vec<u32> = self.me.others().collect();
         if others.is_empty() {
             if identity.member {
                 return Err(lost());
             }
+            listed.map_or(Ok(()), |roster| roster.check_bootstrap(&[]))?;
             self.found(BTreeMap::from([(identity.node.0, Slot(identity.slot))])).await?;
             return Ok(true);
         }
@@ -118,6 +123,9 @@ impl Join {
         {
             return Err(wrong_cluster(ours, theirs).context(format!("master {slot} at {address}")));
         }
+        if let (Some(theirs), Some(roster)) = (theirs, self.me.config.listed()) {
+            roster.check(theirs).map_err(|e| e.context(format!("master {slot} at {address}")))?;
+        }
         if let (Some(theirs), Some(wanted)) = (theirs, self.me.config.cluster)
             && theirs.id != wanted
         {
@@ -143,6 +151,7 @@ impl Join {
                 Err(_) => silent.push(self.me.raft_address(*slot).unwrap_or_default()),
             }
         }
+        self.me.config.listed().map_or(Ok(()), |roster| roster.check_bootstrap(&silent))?;
         if !silent.is_empty() {
             return Err(Error::new(
                 Code::Unavailable,
@@ -157,11 +166,13 @@ impl Join {
     }
 
     async fn found(&self, members: BTreeMap<u64, Slot>) -> Result<()> {
+        let config = &self.me.config;
         let drawn = || ClusterMark {
-            id: self.me.config.cluster.unwrap_or_else(|| ClusterId(uuid::Uuid::new_v4())),
+            id: config.cluster.unwrap_or_else(|| ClusterId(uuid::Uuid::new_v4())),
             epoch: Epoch(1),
         };
-        let mark = self.me.mark().unwrap_or_else(drawn);
+        let wanted = || config.listed().map_or_else(drawn, |roster| roster.mark);
+        let mark = self.me.mark().unwrap_or_else(wanted);
         self.me.settle(mark, false)?;
         let slots = members.len();
         self.raft
@@ -169,7 +180,7 @@ impl Join {
             .await
             .map_err(|e| Error::new(Code::Unavailable, format!("the cluster could not be founded: {e}")))?;
         self.me.settle(mark, true)?;
-        tracing::info!(cluster = %mark.id, masters = slots, "a new cluster was founded");
+        tracing::info!(cluster = %mark.id, epoch = %mark.epoch, masters = slots, "a new cluster was founded");
         Ok(())
     }
 

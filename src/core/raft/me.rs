@@ -3,7 +3,7 @@
 use super::addresses::{Addresses, Place};
 use super::ground::blocking;
 use super::identity::{Directory, Identity};
-use super::{ClusterMark, Leader, RaftConfig};
+use super::{ClusterMark, Leader, RaftConfig, Roster};
 use crate::error::{Code, Error, Result};
 use crate::id::NodeId;
 use crate::proto::internal;
@@ -102,7 +102,8 @@ impl Me {
 
     /// Where else the master of `slot` may be: what the configuration says, when something else was learned.
     pub(super) fn other_address(&self, slot: u32) -> Option<String> {
-        let configured = self.config.peers.get(slot as usize)?;
+        let listed = self.config.listed().map(|roster| roster.raft);
+        let configured = listed.as_ref().unwrap_or(&self.config.peers).get(slot as usize)?;
         (self.raft_address(slot).as_ref() != Some(configured)).then(|| configured.clone())
     }
 
@@ -162,6 +163,12 @@ impl Me {
         .await;
     }
 
+    /// Knows the masters that `roster` lists; without a cluster, those alone.
+    pub(super) async fn follow(self: &Arc<Me>, roster: &Roster) {
+        let only = self.mark().is_none();
+        self.edit_addresses(|ours, _| ours.follow(&roster.raft, &roster.rpc, only)).await;
+    }
+
     /// Where the configuration says we are: Raft and RPC address.
     fn own_addresses(&self) -> (String, String) {
         let own = |list: &[String]| list.get(self.config.slot as usize).cloned().unwrap_or_default();
@@ -199,13 +206,14 @@ impl Me {
     /// Notes, durably, which cluster this directory belongs to and whether it has taken part.
     ///
     /// # Errors
-    /// `WrongCluster` when it belongs to another, I/O errors.
+    /// `WrongCluster` when it belongs to another or is not to be in this one, I/O errors.
     pub(super) fn settle(&self, mark: ClusterMark, member: bool) -> Result<()> {
         let mut identity = self.identity.lock();
         match identity.mark {
             Some(ours) if ours != mark => return Err(wrong_cluster(ours, mark)),
             Some(_) if identity.member || !member => return Ok(()),
-            _ => {}
+            Some(_) => {}
+            None => self.config.listed().map_or(Ok(()), |roster| roster.check(mark))?,
         }
         let settled = Identity { mark: Some(mark), member: member || identity.member, ..*identity };
         self.directory.save(settled)?;

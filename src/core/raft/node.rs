@@ -1,5 +1,6 @@
 //! One Raft node.
 
+mod follow;
 mod lead;
 
 use super::acquaint::Acquaint;
@@ -104,6 +105,7 @@ impl Node {
         node.watch_over(tasks);
         node.watch_space();
         node.watch_disk();
+        node.follow_roster();
         Ok(node)
     }
 

@@ -233,7 +233,12 @@ fn check_identity(config: &RaftConfig, identity: Identity) -> Result<()> {
     {
         return Err(wrong_cluster(mark, ClusterMark { id: wanted, epoch: mark.epoch }));
     }
-    Ok(())
+    match (config.listed(), identity.mark) {
+        (Some(roster), Some(mark)) if !config.force_new_cluster => {
+            roster.check(mark).map_err(|e| e.context(format!("data directory {}", config.dir.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn raft_config(config: &RaftConfig) -> Result<Arc<openraft::Config>> {

@@ -55,6 +55,12 @@ pub(super) async fn found(
         let text = "a backup is restored by the master with --id 0; the others join it";
         return Err(Error::new(Code::InvalidArgument, text).hint("start this one without --restore"));
     }
+    if let Some(roster) = config.listed().filter(|roster| !roster.bootstrap) {
+        return existing(format!(
+            "{} does not allow to begin a cluster (bootstrap is false)",
+            roster.file.display()
+        ));
+    }
     // First of all, so that a damaged file is told of at once.
     let file = restore.file.clone();
     let opened = blocking(&config.ground, move || backup::open(&file))

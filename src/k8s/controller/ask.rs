@@ -37,6 +37,8 @@ pub(super) struct Cluster {
     pub(super) used: u64,
     /// Where storages are mounted.
     pub(super) mounts: Vec<String>,
+    /// What is not mounted as that file says, and why.
+    pub(super) failures: Vec<String>,
     /// Address of the leader that answered.
     pub(super) address: String,
 }
@@ -88,6 +90,11 @@ pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Clust
         leader: Some(own),
         capacity: live().map(|worker| worker.capacity).sum(),
         used: live().map(|worker| worker.used).sum(),
+        failures: mounts
+            .failures
+            .iter()
+            .map(|failure| format!("mount {}: {}", failure.path, failure.error))
+            .collect(),
         mounts: mounts.mounts.into_iter().map(|mount| mount.path).collect(),
         address,
     })

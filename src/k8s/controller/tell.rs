@@ -146,6 +146,13 @@ pub(super) fn all_mounted(given: &Given<'_>, cluster: &Cluster) -> bool {
     given.dataset.spec.mounts.iter().all(mounted)
 }
 
+/// For people: whether a Dataset can be used, and which of its mounts are not as it says.
+fn told_readiness(bound: bool, seen: &Seen) -> String {
+    let text = if bound { "the volume can be used" } else { "masters, a worker or mounts are missing" };
+    let failures = seen.cluster.iter().flat_map(|cluster| &cluster.failures);
+    failures.fold(text.to_owned(), |text, failure| format!("{text}; {failure}"))
+}
+
 /// The Dataset's status: it is bound once masters lead, a worker is there and its mounts are.
 /// `total` is how much is in the storages, when that is known.
 ///
@@ -191,7 +198,7 @@ pub(super) fn tell_dataset(
         "Ready",
         bound,
         if bound { "DatasetReady" } else { "DatasetNotReady" },
-        if bound { "the volume can be used" } else { "masters, a worker or mounts are missing" }.to_owned(),
+        told_readiness(bound, seen),
         generation,
     );
     if let Some(total) = total {

@@ -39,6 +39,7 @@ pub(super) fn mount(mount: image::Mount) -> Result<MountPoint> {
         read_only: mount.read_only,
         shared: mount.shared,
         options,
+        generation: mount.generation,
     })
 }
 

@@ -29,6 +29,7 @@ pub(super) fn mount(mount: &MountPoint) -> image::Mount {
                 value: Bytes::copy_from_slice(value.as_bytes()),
             })
             .collect(),
+        generation: mount.generation,
     }
 }
 

@@ -50,6 +50,7 @@ impl Namespace {
             read_only: command.read_only,
             shared: command.shared,
             options: sorted(&command.options),
+            generation: command.generation,
         };
         self.mounts.insert(id, Arc::new(mount));
         step.applied.mount = id.0;
@@ -186,6 +187,7 @@ impl Namespace {
             read_only: command.read_only,
             shared: command.shared,
             options: sorted(&command.options),
+            generation: command.generation,
             ..(*mount).clone()
         };
         step.applied.mount = mount.id.0;

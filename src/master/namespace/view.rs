@@ -92,8 +92,10 @@ pub struct MountPoint {
     pub read_only: bool,
     /// As `fs mount --shared` says.
     pub shared: bool,
-    /// Options of the connector.
+    /// Options of the connector; those of a mount that a file wants are in the file alone (`desired`).
     pub options: BTreeMap<String, String>,
+    /// Generation of the mounts file that wants it; 0 when a person made it.
+    pub generation: u64,
 }
 
 /// A worker that was registered.

@@ -4,9 +4,8 @@ use super::info::ufs_uri;
 use super::{path_of, signed};
 use crate::journal::Op;
 use crate::master::Master;
-use crate::mounts::{Freshness, of_storage};
+use crate::mounts::Freshness;
 use crate::namespace::MountPoint;
-use futures::StreamExt;
 use futures::future::join_all;
 use goosefs_core::path::NsPath;
 use goosefs_core::proto::internal::Caller;
@@ -21,14 +20,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a storage may take to show its root before it is mounted.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// How long a storage may take to say how full it is.
 const SPACE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Parts of option names whose values are not shown.
 const SECRET: [&str; 6] = ["secret", "password", "token", "credential", "accesskey", "access.key"];
+
+/// Shown in place of a secret.
+const HIDDEN: &str = "******";
 
 pub(super) async fn mount(
     master: Arc<Master>,
@@ -40,7 +39,8 @@ pub(super) async fn mount(
     let ufs = request.ufs_path.filter(|ufs| !ufs.is_empty());
     let ufs = ufs.ok_or_else(|| Error::new(Code::InvalidArgument, "the request names no ufsPath"))?;
     let options = request.options.unwrap_or_default();
-    let writable = check_storage(&master, &ufs, &options.properties).await?;
+    let properties: BTreeMap<String, String> = options.properties.into_iter().collect();
+    let writable = master.connectors.look(&ufs, &properties).await?;
     // What the under-storage has there must be known, so that nothing is hidden by accident.
     let found = master.finder.resolve(&path, Freshness::Loaded, false).await?;
     let command = Command::Mount(Mount {
@@ -48,27 +48,11 @@ pub(super) async fn mount(
         ufs,
         read_only: options.read_only.unwrap_or_default() || !writable,
         shared: options.shared.unwrap_or_default(),
-        options: options.properties,
+        options: properties.into_iter().collect(),
+        generation: 0,
     });
     master.journal.propose(command, &caller, Op::Unnumbered).await?;
     Ok(MountPResponse {})
-}
-
-/// Whether the storage is there: its URI and options are right, and its root can be looked at and listed. Says whether it
-/// can be written at all: what cannot is mounted read-only, asked for or not.
-async fn check_storage(master: &Master, uri: &str, options: &HashMap<String, String>) -> Result<bool> {
-    let options: BTreeMap<String, String> = options.clone().into_iter().collect();
-    let ufs = master.connectors.make(uri, &options)?;
-    let look = async {
-        ufs.stat("").await?;
-        // Its first entry is enough: a page that is no listing fails before it.
-        ufs.list("").await?.next().await.transpose()
-    };
-    match tokio::time::timeout(LOOK_TIMEOUT, look).await {
-        Ok(Ok(_)) => Ok(ufs.capabilities().writable),
-        Ok(Err(error)) => Err(of_storage(error.context(format!("look at {uri}")))),
-        Err(_) => Err(Error::new(Code::Ufs, format!("{uri} did not answer within {LOOK_TIMEOUT:?}"))),
-    }
 }
 
 pub(super) async fn unmount(
@@ -78,6 +62,7 @@ pub(super) async fn unmount(
 ) -> Result<UnmountPResponse> {
     master.authority.of_caller(&caller).await.rule("unmount")?;
     let path = path_of(request.goosefs_path.as_ref())?.to_string();
+    master.desired.check_free(&path)?;
     let keep = !request.options.unwrap_or_default().force.unwrap_or_default();
     master.journal.propose(Command::Unmount(Unmount { path, keep }), &caller, Op::Unnumbered).await?;
     let mounts = master.journal.state().read().mounts();
@@ -92,18 +77,21 @@ pub(super) async fn update_mount(
 ) -> Result<UpdateMountPResponse> {
     master.authority.of_caller(&caller).await.rule("change mounts")?;
     let path = path_of(request.goosefs_path.as_ref())?;
+    master.desired.check_free(path.as_str())?;
     let options = request.options.unwrap_or_default();
     let mounts = master.journal.read()?.mounts();
     let known = mounts.into_iter().find(|mount| mount.path == path.as_str());
     let Some(known) = known else {
         return Err(Error::new(Code::NotFound, format!("\"{path}\" is not a mount point")));
     };
-    let writable = check_storage(&master, &known.ufs, &options.properties).await?;
+    let properties: BTreeMap<String, String> = options.properties.into_iter().collect();
+    let writable = master.connectors.look(&known.ufs, &properties).await?;
     let command = Command::UpdateMount(UpdateMount {
         path: path.to_string(),
         read_only: options.read_only.unwrap_or_default() || !writable,
         shared: options.shared.unwrap_or_default(),
-        options: options.properties,
+        options: properties.into_iter().collect(),
+        generation: 0,
     });
     master.journal.propose(command, &caller, Op::Unnumbered).await?;
     Ok(UpdateMountPResponse {})
@@ -176,10 +164,19 @@ async fn mount_info(master: &Master, mount: &MountPoint) -> MountPointInfo {
         ufs_capacity_bytes: Some(space.capacity.map_or(-1, signed)),
         ufs_used_bytes: Some(space.used.map_or(-1, signed)),
         read_only: Some(mount.read_only),
-        properties: mount.options.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect(),
+        properties: properties_of(master, mount),
         shared: Some(mount.shared),
         mount_id: Some(signed(mount.id.0)),
     }
+}
+
+/// Options as people may see them: any of a file may come from a Secret.
+fn properties_of(master: &Master, mount: &MountPoint) -> HashMap<String, String> {
+    if mount.generation == 0 {
+        return mount.options.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect();
+    }
+    let options = master.desired.options_of(mount).unwrap_or_default();
+    options.into_keys().map(|name| (name, HIDDEN.to_owned())).collect()
 }
 
 fn ufs_type(uri: &str) -> &str {
@@ -192,7 +189,7 @@ fn ufs_type(uri: &str) -> &str {
 
 fn shown(name: &str, value: &str) -> String {
     let name = name.to_ascii_lowercase();
-    if SECRET.iter().any(|part| name.contains(part)) { "******".to_owned() } else { value.to_owned() }
+    if SECRET.iter().any(|part| name.contains(part)) { HIDDEN.to_owned() } else { value.to_owned() }
 }
 
 #[cfg(test)]
@@ -209,6 +206,7 @@ mod tests {
             read_only: false,
             shared: false,
             options: BTreeMap::new(),
+            generation: 0,
         }
     }
 

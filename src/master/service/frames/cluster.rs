@@ -1,6 +1,7 @@
 //! Versions, mounts, workers, heartbeats, news; and what this master says of itself and its peers.
 
 use super::caller;
+use crate::desired::Outcome;
 use crate::journal::Op;
 use crate::master::Master;
 use crate::workers::{Workers, register};
@@ -8,9 +9,9 @@ use goosefs_core::Result;
 use goosefs_core::id::{BlockId, ContentId, WorkerId};
 use goosefs_core::proto::internal::{
     ChangesRequest, ChangesResponse, ClusterRequest, ClusterResponse, CommitBlockRequest, Empty,
-    HeartbeatRequest, HeartbeatResponse, MasterEntry, MountEntry, MountsRequest, MountsResponse,
-    StatFsRequest, StatFsResponse, VersionRequest, VersionResponse, WorkerEntry, WorkersRequest,
-    WorkersResponse,
+    HeartbeatRequest, HeartbeatResponse, MasterEntry, MountEntry, MountFailure, MountsRequest,
+    MountsResponse, StatFsRequest, StatFsResponse, VersionRequest, VersionResponse, WorkerEntry,
+    WorkersRequest, WorkersResponse,
 };
 use goosefs_core::proto::journal::{CommitBlock, entry::Command};
 use goosefs_core::rpc::frame::check_cluster;
@@ -46,14 +47,17 @@ pub(super) async fn version(master: Arc<Master>, request: VersionRequest) -> Res
 pub(super) async fn mounts(master: Arc<Master>, _: MountsRequest) -> Result<MountsResponse> {
     let mounts = master.journal.read()?.mounts();
     let entry = |mount: crate::namespace::MountPoint| MountEntry {
+        // Who cannot connect for want of them is told by the storage.
+        options: master.desired.options_of(&mount).unwrap_or_default().into_iter().collect(),
         mount: mount.id.0,
         path: mount.path,
         ufs: mount.ufs,
         read_only: mount.read_only,
         shared: mount.shared,
-        options: mount.options.into_iter().collect(),
     };
-    Ok(MountsResponse { mounts: mounts.into_iter().map(entry).collect() })
+    let Outcome { generation, failures } = master.desired.outcome();
+    let failures = failures.into_iter().map(|(path, error)| MountFailure { path, error }).collect();
+    Ok(MountsResponse { mounts: mounts.into_iter().map(entry).collect(), generation, failures })
 }
 
 pub(super) async fn workers(master: Arc<Master>, _: WorkersRequest) -> Result<WorkersResponse> {

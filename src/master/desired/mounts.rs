@@ -1,0 +1,269 @@
+//! `mounts.json`: what shall be mounted, and with which options.
+//!
+//! Options hold keys and passwords, so they never go into the log, an image or a message: the mount table says of such a
+//! mount which generation of the file made it, and whoever connects asks here. Every master follows the file, so that the
+//! next leader has them.
+
+use super::file::{Followed, LOOK};
+use crate::namespace::MountPoint;
+use goosefs_core::path::NsPath;
+use goosefs_core::task::Tasks;
+use goosefs_core::{Code, Error, Result};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// One mount that there shall be.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Wanted {
+    pub(crate) path: String,
+    pub(crate) uri: String,
+    #[serde(default)]
+    pub(crate) read_only: bool,
+    #[serde(default)]
+    pub(crate) shared: bool,
+    #[serde(default)]
+    pub(crate) options: BTreeMap<String, String>,
+}
+
+/// Without the options' values.
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Wanted { path, uri, read_only, shared, options } = self;
+        let names: Vec<&String> = options.keys().collect();
+        write!(f, "{uri} at {path} (read-only {read_only}, shared {shared}, options {names:?})")
+    }
+}
+
+/// The file's own words.
+#[derive(Deserialize)]
+struct Said {
+    generation: u64,
+    mounts: Vec<Wanted>,
+}
+
+/// What the file says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Listed {
+    /// Which version of the file it is, from 1.
+    pub(crate) generation: u64,
+    /// By path.
+    pub(crate) mounts: BTreeMap<String, Wanted>,
+    /// Entries that cannot be, by path, and why.
+    pub(crate) wrong: BTreeMap<String, String>,
+}
+
+impl Listed {
+    /// # Errors
+    /// `InvalidArgument` saying where it cannot be understood, never with what is there: it may be a password.
+    pub(super) fn parse(text: &str) -> Result<Listed> {
+        let said: Said = serde_json::from_str(text).map_err(|error| {
+            let (line, column, kind) = (error.line(), error.column(), error.classify());
+            Error::new(Code::InvalidArgument, format!("line {line}, column {column}: {kind:?} error"))
+        })?;
+        if said.generation == 0 {
+            return Err(Error::new(Code::InvalidArgument, "generation 0: they begin with 1"));
+        }
+        let mut listed = Listed { generation: said.generation, ..Listed::default() };
+        for mut wanted in said.mounts {
+            let path = match NsPath::parse(&wanted.path) {
+                Ok(path) => path.to_string(),
+                Err(error) => {
+                    listed.wrong.insert(wanted.path, error.message);
+                    continue;
+                }
+            };
+            if wanted.uri.is_empty() {
+                listed.wrong.insert(path, "it has no uri".to_owned());
+                continue;
+            }
+            wanted.path.clone_from(&path);
+            match listed.mounts.entry(path) {
+                Entry::Vacant(free) => drop(free.insert(wanted)),
+                Entry::Occupied(_) => {
+                    let why = "the file has it twice; the first counts".to_owned();
+                    listed.wrong.insert(wanted.path, why);
+                }
+            }
+        }
+        Ok(listed)
+    }
+}
+
+/// What came of the file on the leader.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Outcome {
+    /// Generation that the mount table was last compared with; 0 before, and where there is no file.
+    pub(crate) generation: u64,
+    /// What is not as that generation says, by path, and why.
+    pub(crate) failures: BTreeMap<String, String>,
+}
+
+/// The mounts file of a master, as everybody sees it.
+pub(crate) struct Desired {
+    file: Option<PathBuf>,
+    listed: watch::Sender<Option<Arc<Listed>>>,
+    /// Options by path and URI, also of mounts that were listed before and may still be there.
+    options: Mutex<BTreeMap<(String, String), BTreeMap<String, String>>>,
+    outcome: Mutex<Outcome>,
+}
+
+impl Desired {
+    /// What `file` says, from a first look on; without one nothing is desired.
+    pub(crate) async fn follow(file: Option<PathBuf>, tasks: &Tasks) -> Arc<Desired> {
+        let desired = Arc::new(Desired {
+            file: file.clone(),
+            listed: watch::Sender::new(None),
+            options: Mutex::default(),
+            outcome: Mutex::default(),
+        });
+        let Some(file) = file else { return desired };
+        let mut followed = Followed::new(&file);
+        desired.take(followed.look(Listed::parse).await);
+        let (of, stop) = (desired.clone(), tasks.stop());
+        tasks.spawn("mounts-file", async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(LOOK) => of.take(followed.look(Listed::parse).await),
+                }
+            }
+        });
+        desired
+    }
+
+    fn take(&self, listed: Option<Listed>) {
+        let Some(listed) = listed else { return };
+        let mut options = self.options.lock();
+        for wanted in listed.mounts.values() {
+            options.insert((wanted.path.clone(), wanted.uri.clone()), wanted.options.clone());
+        }
+        drop(options);
+        self.listed.send_replace(Some(Arc::new(listed)));
+    }
+
+    /// Lets go of the options of mounts that are neither there nor listed.
+    pub(super) fn keep_only(&self, listed: &Listed, table: &[MountPoint]) {
+        let wanted = listed.mounts.values().map(|wanted| (wanted.path.as_str(), wanted.uri.as_str()));
+        let there = table.iter().map(|mount| (mount.path.as_str(), mount.ufs.as_str()));
+        let kept: BTreeSet<(&str, &str)> = wanted.chain(there).collect();
+        self.options.lock().retain(|(path, uri), _| kept.contains(&(path, uri)));
+    }
+
+    /// What the file said last, and every change of it.
+    pub(super) fn listed(&self) -> watch::Receiver<Option<Arc<Listed>>> {
+        self.listed.subscribe()
+    }
+
+    /// Whether there is a file to follow.
+    pub(super) fn is_given(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// What shall be mounted at `path`.
+    pub(crate) fn at(&self, path: &str) -> Option<(u64, Wanted)> {
+        let listed = self.listed.borrow().clone()?;
+        Some((listed.generation, listed.mounts.get(path)?.clone()))
+    }
+
+    /// The options to connect `mount` with.
+    ///
+    /// # Errors
+    /// `Unavailable` when they are in the file alone, and this master's does not have them.
+    pub(crate) fn options_of(&self, mount: &MountPoint) -> Result<BTreeMap<String, String>> {
+        if mount.generation == 0 {
+            return Ok(mount.options.clone());
+        }
+        let key = (mount.path.clone(), mount.ufs.clone());
+        self.options.lock().get(&key).cloned().ok_or_else(|| {
+            let file = match &self.file {
+                Some(file) => format!("{}, which does not have them", file.display()),
+                None => "a file, and goosefs.master.mounts.file is not set".to_owned(),
+            };
+            Error::new(Code::Unavailable, format!("the options of mount {} are in {file}", mount.path))
+                .hint("give this master the file that lists the mount; or unmount it")
+        })
+    }
+
+    /// # Errors
+    /// `InvalidArgument` when the file says what is mounted at `path`: it would have its way again at once.
+    pub(crate) fn check_free(&self, path: &str) -> Result<()> {
+        let (Some(file), Some(_)) = (&self.file, self.at(path)) else { return Ok(()) };
+        let file = file.display();
+        Err(Error::new(Code::InvalidArgument, format!("{file} says what is mounted at {path}"))
+            .hint("change it where that file comes from: in Kubernetes, the Dataset"))
+    }
+
+    pub(super) fn came_out(&self, outcome: Outcome) {
+        *self.outcome.lock() = outcome;
+    }
+
+    /// What came of it while this master leads.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goosefs_core::id::{InodeId, MountId};
+
+    const TEXT: &str = r#"{"generation":4,"mounts":[
+        {"path":"/a/","uri":"s3://b/x","readOnly":true,"shared":false,"options":{"key":"hidden"}},
+        {"path":"/a","uri":"s3://b/y","options":{}},
+        {"path":"b","uri":"s3://b/y"},
+        {"path":"/c","uri":""}]}"#;
+
+    #[test]
+    fn the_file_is_understood_and_what_cannot_be_is_named_by_path() {
+        let listed = Listed::parse(TEXT).unwrap();
+        assert_eq!(listed.generation, 4);
+        assert_eq!(listed.mounts.keys().collect::<Vec<_>>(), ["/a"]);
+        assert!(listed.mounts["/a"].read_only && listed.mounts["/a"].uri == "s3://b/x");
+        assert_eq!(listed.wrong.keys().collect::<Vec<_>>(), ["/a", "/c", "b"]);
+    }
+
+    #[test]
+    fn option_values_appear_in_no_message() {
+        let listed = Listed::parse(TEXT).unwrap();
+        assert!(!format!("{listed:?}").contains("hidden"), "{listed:?}");
+        let typed = TEXT.replace("{\"key\":\"hidden\"}", "\"hidden\"");
+        let error = Listed::parse(&typed).unwrap_err();
+        assert!(error.message.contains("line 2") && !error.message.contains("hidden"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn options_are_those_of_the_file_and_go_with_the_mount() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mounts.json");
+        std::fs::write(&file, TEXT).unwrap();
+        let desired = Desired::follow(Some(file), &Tasks::new("test")).await;
+        let mount = |path: &str, generation| MountPoint {
+            id: MountId(2),
+            root: InodeId(0),
+            path: path.to_owned(),
+            ufs: "s3://b/x".to_owned(),
+            read_only: true,
+            shared: false,
+            options: BTreeMap::new(),
+            generation,
+        };
+        assert_eq!(desired.options_of(&mount("/a", 4)).unwrap()["key"], "hidden");
+        assert!(desired.options_of(&mount("/a", 0)).unwrap().is_empty(), "made by a person");
+        assert_eq!(desired.options_of(&mount("/z", 4)).unwrap_err().code, Code::Unavailable);
+        desired.check_free("/z").unwrap();
+        assert!(desired.check_free("/a").unwrap_err().message.contains("mounts.json"));
+        let none = Listed::default();
+        desired.keep_only(&none, &[mount("/a", 4)]);
+        desired.options_of(&mount("/a", 4)).unwrap();
+        desired.keep_only(&none, &[]);
+        desired.options_of(&mount("/a", 4)).unwrap_err();
+    }
+}
