@@ -41,14 +41,17 @@ check_rights() {
 
 upgrade_chart() {
     step "an upgrade to another image"
-    # A definition that somebody has cut down: an upgrade brings it back.
-    local columns='jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}' before leader seen
-    before=$(kubectl get crd datasets.data.fluid.io -o "$columns")
-    kubectl patch crd datasets.data.fluid.io --type=json \
-        -p '[{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns"}]' >/dev/null
+    # A chart of another time, whose definitions have another column.
+    local columns='jsonpath={.spec.versions[0].additionalPrinterColumns[0].name}' leader seen
+    local old=$K8S_RUN/chart
+    rm -rf "$old"
+    cp -r "$CHART" "$old"
+    sed -i 's/name: Ufs Total Size/name: Size/' "$old/files/crds/data.fluid.io_datasets.yaml"
+    seen=$(helm upgrade "${RELEASE[0]}" "$old" "${RELEASE[@]:2}" 2>&1) || failed "helm upgrade to another chart" "$seen"
+    equals "the other chart has another column" Size "$(kubectl get crd datasets.data.fluid.io -o "$columns")"
     leader=$(kubectl get goosefsruntime hbase -o 'jsonpath={.status.leader}')
     seen=$(helm upgrade "${RELEASE[@]}" --set image.tag=other 2>&1) || failed "helm upgrade" "$seen"
-    equals "helm upgrade brings definitions up to date" "$before" "$(kubectl get crd datasets.data.fluid.io -o "$columns")"
+    equals "helm upgrade brings definitions up to date" "Ufs Total Size" "$(kubectl get crd datasets.data.fluid.io -o "$columns")"
     eventually 60 "the pods of the upgrade run" fluid_system_is_complete
     eventually 90 "all masters and workers have the other image" parts_have_image other
     equals "the leader was the last of the masters" "${leader%:*}" \

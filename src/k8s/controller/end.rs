@@ -103,8 +103,12 @@ async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Re
                 context.apply(&object).await?;
                 left.push(node.name_any());
             }
-            Some(pod)
-                if pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded") => {}
+            Some(pod) if phase_of(pod) == Some("Succeeded") => {}
+            // A node that had no room put it out: it is made again.
+            Some(pod) if phase_of(pod) == Some("Failed") => {
+                gone(pods.delete(&pod.name_any(), &DeleteParams::default()).await)?;
+                left.push(node.name_any());
+            }
             Some(_) => left.push(node.name_any()),
         }
     }
@@ -117,6 +121,10 @@ async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Re
     let note = format!("folders of the cache may be left on {}", left.join(", "));
     context.event(runtime, true, "CacheNotCleaned", note).await;
     Ok(true)
+}
+
+fn phase_of(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.phase.as_deref()
 }
 
 /// Takes the labels of a runtime from all nodes.

@@ -83,7 +83,7 @@ failSwapOn: false
 clusterDomain: cluster.local
 clusterDNS: [$BRIDGE_ADDRESS]
 resolvConf: $K8S_RUN/resolv.conf
-evictionHard: {nodefs.available: "1%", imagefs.available: "1%", memory.available: "100Mi"}
+evictionHard: {nodefs.available: 200Mi, imagefs.available: 200Mi, memory.available: 100Mi}
 imageGCHighThresholdPercent: 100
 YAML
     cat >"$folder/proxy.yaml" <<YAML
