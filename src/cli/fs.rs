@@ -148,7 +148,12 @@ pub struct CopyToLocalArgs {
 /// Flags of `goosefs fs mount`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  goosefs fs mount\n  goosefs fs mount --readonly /hbase https://mirrors.example.org/apache/hbase/stable/"
+    after_help = "Examples:\n  goosefs fs mount\n  goosefs fs mount --readonly /hbase https://mirrors.example.org/apache/hbase/stable/\n  \
+                  goosefs fs mount /s3 s3://bucket/prefix --option goosefs.underfs.s3.region=eu-west-1 \\\n    \
+                  --option 'aws.accessKeyId=${file:/run/secrets/s3/id}' --option 'aws.secretKey=${file:/run/secrets/s3/key}'\n\n\
+                  Keys never stand among the options, which are kept and shown: give ${file:/path} or ${env:NAME}, which\n\
+                  masters and workers read for themselves, or set aws.accessKeyId, aws.secretKey (S3) or\n\
+                  fs.cosn.userinfo.secretId, .secretKey (COS) in their goosefs-site.properties."
 )]
 pub struct MountArgs {
     /// Take no writes below it
@@ -162,7 +167,7 @@ pub struct MountArgs {
     pub option: Vec<String>,
     /// Where to mount
     pub path: Option<String>,
-    /// What: a local path, file://, http:// or https://
+    /// What: a local path, file://, http://, https://, s3://bucket/prefix or cosn://bucket-appid/prefix
     #[arg(requires = "path")]
     pub ufs: Option<String>,
 }

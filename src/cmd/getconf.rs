@@ -3,6 +3,7 @@
 use super::out;
 use crate::cli::GetConfArgs;
 use goosefs_core::config::{Environment, Kind, Overrides, Properties, Source, keys, value};
+use goosefs_ufs::secret::shown;
 use std::process::ExitCode;
 
 pub(super) fn run(args: &GetConfArgs, define: Vec<String>) -> ExitCode {
@@ -39,7 +40,7 @@ fn print_one(args: &GetConfArgs, properties: &Properties, name: &str) -> anyhow:
     let (text, source) = found.unwrap_or(("", Source::Default));
     let text = match (&args.unit, key.map(|key| key.kind)) {
         (Some(unit), Some(kind)) => in_unit(kind, text, unit)?,
-        _ => text.to_owned(),
+        _ => shown(name, text).to_owned(),
     };
     out::line(&if args.source { source.to_string() } else { text });
     Ok(())
@@ -54,7 +55,7 @@ fn print_all(args: &GetConfArgs, properties: &Properties) {
     for (name, text, source) in properties.iter() {
         if !keys::ALL.iter().any(|key| key.name == name) {
             let source = if args.source { format!(" ({source})") } else { String::new() };
-            out::line(&format!("{name}={text}{source}"));
+            out::line(&format!("{name}={}{source}", shown(name, text)));
         }
     }
 }

@@ -4,8 +4,10 @@ use super::process::{self, Role};
 use goosefs_core::Result;
 use goosefs_core::config::{Properties, keys};
 use goosefs_core::metrics::Metrics;
+use goosefs_ufs::{Fence, Settings};
 use goosefs_worker::{Config, Deps, Running};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 struct Worker(Running);
@@ -13,7 +15,10 @@ struct Worker(Running);
 pub(super) fn run(define: Vec<String>) -> ExitCode {
     process::run("WORKER", define, web, async |properties: Properties| {
         let config = Config::from_properties(&properties)?;
-        Ok(Worker(goosefs_worker::start(config, Deps::default()).await?))
+        let storages = Settings::of(&properties);
+        let connect = move |uri: &str, options: &_| storages.connect(uri, options, &Fence::open());
+        let deps = Deps { connect: Arc::new(connect), ..Deps::default() };
+        Ok(Worker(goosefs_worker::start(config, deps).await?))
     })
 }
 

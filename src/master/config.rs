@@ -45,6 +45,8 @@ pub struct Config {
     pub root_ufs: String,
     /// Options of the root mount (`goosefs.master.mount.table.root.option.*`).
     pub root_options: BTreeMap<String, String>,
+    /// Settings of storages that hold for every mount, the root's too.
+    pub storages: goosefs_ufs::Settings,
     /// The root mount takes no writes (`goosefs.master.mount.table.root.readonly`).
     pub root_read_only: bool,
     /// Metadata of the under-storage older than this is checked again when it is looked at; `None` is never, zero always
@@ -121,6 +123,7 @@ impl Config {
             permissions: true,
             root_ufs: String::new(),
             root_options: BTreeMap::new(),
+            storages: goosefs_ufs::Settings::default(),
             root_read_only: false,
             sync_interval: None,
             block_size: 64 << 20,
@@ -192,6 +195,7 @@ impl Config {
             }
             uri => uri.to_owned(),
         };
+        config.storages = goosefs_ufs::Settings::of(properties);
         config.root_read_only = properties.truth(&keys::MASTER_ROOT_READONLY)?;
         config.sync_interval = properties.duration(&keys::USER_SYNC_INTERVAL)?;
         config.block_size = properties.size(&keys::USER_BLOCK_SIZE)?;

@@ -154,7 +154,8 @@ fn ended(status: &Status) -> Error {
 /// # Errors
 /// When a port is in use, the configuration is wrong or the data directory cannot be used.
 pub async fn start(config: Config, deps: Deps) -> Result<Running> {
-    start_with(config, deps, Box::new(goosefs_ufs::connect_fenced)).await
+    let storages = config.storages.clone();
+    start_with(config, deps, Box::new(move |uri, options, fence| storages.connect(uri, options, fence))).await
 }
 
 /// Calls that a storage gets at once from one master.

@@ -54,10 +54,14 @@ pub struct Space {
     pub used: Option<u64>,
 }
 
-/// Whether two fingerprints can be of one version: equal in every field that both have. The weak mark of an entity tag
-/// does not count: a server may drop it when it sends a range.
+/// Whether two fingerprints can be of one version: equal in every field that both have. Two strong entity tags stand for
+/// the bytes themselves, whatever the times say: a copy in an object storage has its original's tag and a time of its own.
+/// The weak mark of a tag does not count: a server may drop it when it sends a range.
 #[must_use]
 pub fn same_version(a: &Fingerprint, b: &Fingerprint) -> bool {
+    if a.etag.starts_with('"') && b.etag.starts_with('"') {
+        return a.length == b.length && a.etag == b.etag;
+    }
     let times = a.mtime_ms.zip(b.mtime_ms).is_none_or(|(a, b)| a == b);
     let tags = a.etag.is_empty() || b.etag.is_empty() || strong_part(&a.etag) == strong_part(&b.etag);
     a.length == b.length && times && tags
@@ -82,7 +86,9 @@ mod tests {
         assert!(same_version(&whole, &print(3, None, "")));
         assert!(same_version(&whole, &print(3, Some(7), "W/\"a\"")));
         assert!(!same_version(&whole, &print(4, Some(7), "\"a\"")));
-        assert!(!same_version(&whole, &print(3, Some(8), "\"a\"")));
+        assert!(!same_version(&whole, &print(3, Some(8), "W/\"a\"")));
+        assert!(!same_version(&whole, &print(3, Some(8), "")));
+        assert!(same_version(&whole, &print(3, Some(8), "\"a\"")), "strong tags stand for the bytes");
         assert!(!same_version(&whole, &print(3, Some(7), "\"b\"")));
     }
 }

@@ -7,16 +7,21 @@
 mod entry;
 mod fence;
 mod local;
+mod object;
+pub mod secret;
+mod settings;
 #[cfg(any(test, feature = "testing"))]
 pub mod suite;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tls;
 mod uri;
 mod web;
 pub mod wrap;
 
 pub use entry::{Attributes, Capabilities, Entry, Space, same_version};
 pub use fence::Fence;
+pub use settings::Settings;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -141,10 +146,16 @@ pub fn check_options(uri: &str, options: &BTreeMap<String, String>) -> Result<()
             Some(key) => unknown(key, web::ALLOWED),
             None => web::Options::read(options).map(drop),
         },
+        uri::Location::Object(bucket) => {
+            object::check_names(bucket.kind, uri, options)?;
+            object::Options::read(bucket.kind, &[options])?;
+            secret::check_mount(options)
+        }
     }
 }
 
-/// Makes the connector for `uri` (`/path`, `file:///path`, `http://…`, `https://…`) without touching the storage.
+/// Makes the connector for `uri` (`/path`, `file:///path`, `http://…`, `https://…`, `s3://…`, `cosn://…`) without
+/// touching the storage.
 /// `options` are the mount's; those of other prefixes than the connector's own pass unread.
 ///
 /// # Errors
@@ -158,8 +169,21 @@ pub fn connect(uri: &str, options: &BTreeMap<String, String>) -> Result<Arc<dyn 
 /// # Errors
 /// As [`connect`].
 pub fn connect_fenced(uri: &str, options: &BTreeMap<String, String>, fence: &Fence) -> Result<Arc<dyn Ufs>> {
+    connect_over(&BTreeMap::new(), uri, options, fence)
+}
+
+/// As [`connect_fenced`], with `settings` where `options` say nothing.
+fn connect_over(
+    settings: &BTreeMap<String, String>,
+    uri: &str,
+    options: &BTreeMap<String, String>,
+    fence: &Fence,
+) -> Result<Arc<dyn Ufs>> {
     match uri::Location::parse(uri)? {
         uri::Location::Local(root) => Ok(Arc::new(local::LocalUfs::new(root, fence.clone()))),
         uri::Location::Web(base) => Ok(Arc::new(web::WebUfs::new(base, &web::Options::read(options)?)?)),
+        uri::Location::Object(bucket) => {
+            Ok(Arc::new(object::ObjectUfs::new(bucket, &[settings, options], fence.clone())?))
+        }
     }
 }

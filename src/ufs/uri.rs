@@ -1,13 +1,15 @@
 //! Where a mount points: the URIs that [`crate::connect`] understands.
 
+use crate::object::{Bucket, Kind};
+use goosefs_core::path::check_name;
 use goosefs_core::{Code, Error, Result};
 use percent_encoding::percent_decode_str;
 use std::path::{Component, Path, PathBuf};
 use url::Url;
 
 /// What every error about a URI says is allowed.
-const ALLOWED: &str =
-    "allowed are /path, file:///path, http://host[:port]/path/ and https://host[:port]/path/";
+const ALLOWED: &str = "allowed are /path, file:///path, http://host[:port]/path/, https://host[:port]/path/, s3://bucket/prefix and \
+     cosn://bucket-appid/prefix";
 
 /// A parsed mount URI.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,6 +18,8 @@ pub(crate) enum Location {
     Local(PathBuf),
     /// A directory of a web server; the path ends with a slash, there is no query, fragment or user.
     Web(Url),
+    /// A part of a bucket of an object storage.
+    Object(Bucket),
 }
 
 impl Location {
@@ -30,6 +34,8 @@ impl Location {
         match scheme.to_ascii_lowercase().as_str() {
             "file" => file(text, rest),
             "http" | "https" => web(text),
+            "s3" | "s3a" => bucket(text, rest, Kind::S3),
+            "cosn" => bucket(text, rest, Kind::Cos),
             _ => Err(refuse(text, &format!("has the scheme \"{scheme}\", for which there is no connector"))),
         }
     }
@@ -82,6 +88,32 @@ fn web(text: &str) -> Result<Location> {
     Ok(Location::Web(url))
 }
 
+/// Keys are taken as they stand, not percent-decoded.
+fn bucket(text: &str, rest: &str, kind: Kind) -> Result<Location> {
+    if rest.contains('@') {
+        // The text of the URI is not repeated: it may hold a secret.
+        return Err(Error::new(
+            Code::InvalidArgument,
+            "the URI of a bucket must not hold a key: it would be kept and shown in clear",
+        )
+        .hint("give it as mount option"));
+    }
+    let Some(rest) = rest.strip_prefix("//") else { return Err(refuse(text, "names no bucket")) };
+    let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if name.is_empty() || !name.bytes().all(fine) {
+        return Err(refuse(
+            text,
+            "names no bucket: its letters, digits, dots and dashes end at the first slash",
+        ));
+    }
+    let prefix = prefix.trim_end_matches('/');
+    if !prefix.is_empty() && prefix.split('/').any(|part| check_name(part).is_err()) {
+        return Err(refuse(text, "has an empty name, \".\" or \"..\" in it, or one that is too long"));
+    }
+    Ok(Location::Object(Bucket { kind, name: name.to_owned(), prefix: prefix.to_owned() }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +133,14 @@ mod tests {
         ] {
             assert_eq!(Location::parse(text).unwrap(), Location::Web(Url::parse(url).unwrap()), "{text}");
         }
+        for (text, kind, name, prefix) in [
+            ("s3://bucket", Kind::S3, "bucket", ""),
+            ("s3a://my.bucket/a b/100%25/", Kind::S3, "my.bucket", "a b/100%25"),
+            ("cosn://b-1250000000/x", Kind::Cos, "b-1250000000", "x"),
+        ] {
+            let bucket = Bucket { kind, name: name.to_owned(), prefix: prefix.to_owned() };
+            assert_eq!(Location::parse(text).unwrap(), Location::Object(bucket), "{text}");
+        }
     }
 
     #[test]
@@ -117,6 +157,11 @@ mod tests {
             "http://h/#a",
             "http://[::/",
             "http://h:99999/",
+            "s3:bucket",
+            "s3:///key",
+            "s3://bucket/a//b",
+            "cosn://bucket/../x",
+            "s3://b?x/y",
         ] {
             let error = Location::parse(text).unwrap_err();
             assert_eq!(error.code, Code::InvalidArgument, "{text}");
@@ -126,7 +171,9 @@ mod tests {
 
     #[test]
     fn a_password_is_refused_and_not_repeated() {
-        let error = Location::parse("http://user:geheim@h/").unwrap_err();
-        assert!(!error.to_string().contains("geheim"), "{error}");
+        for text in ["http://user:geheim@h/", "s3://id:geheim@bucket/x"] {
+            let error = Location::parse(text).unwrap_err();
+            assert!(!error.to_string().contains("geheim"), "{error}");
+        }
     }
 }

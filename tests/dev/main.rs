@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod life;
+mod objects;
 mod web;
 
 use std::path::Path;

@@ -154,7 +154,7 @@ impl MountPlan {
         let (path, uri) =
             text.split_once('=').with_context(|| format!("--mount {text}: it takes /path=URI"))?;
         let path = NsPath::parse(path).with_context(|| format!("--mount {text}"))?;
-        goosefs_ufs::connect(uri, &BTreeMap::new()).with_context(|| format!("--mount {text}"))?;
+        goosefs_ufs::check_options(uri, &BTreeMap::new()).with_context(|| format!("--mount {text}"))?;
         Ok(MountPlan { path, uri: uri.to_owned() })
     }
 }

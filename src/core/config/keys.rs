@@ -64,6 +64,18 @@ keys! {
     WORKER_FILL_PARALLEL = "goosefs.worker.fill.parallel", Number(1, 256), "8", "Range requests to the storage at a time for one file.";
     WORKER_HEARTBEAT = "goosefs.worker.heartbeat.interval", Duration, "1s", "How often a worker tells the masters how it is.";
 
+    S3_ENDPOINT = "goosefs.underfs.s3.endpoint", Text, "", "Where the S3 service of s3:// mounts is, like https://host:port; Amazon's by default. Keys: aws.accessKeyId, aws.secretKey, aws.sessionToken, or what Amazon's tools find.";
+    S3_REGION = "goosefs.underfs.s3.region", Text, "", "Region of the buckets of s3:// mounts; us-east-1 by default.";
+    S3_ENDPOINT_REGION = "goosefs.underfs.s3.endpoint.region", Text, "", "Another name of goosefs.underfs.s3.region.";
+    S3_PATH_STYLE = "goosefs.underfs.s3.disable.dns.buckets", Text, "", "Whether a bucket's name stands in the path (true) or before the host (false); before the host at Amazon's by default.";
+    S3_ANONYMOUS = "goosefs.underfs.s3.anonymous", Bool, "false", "Requests to s3:// mounts are not signed.";
+    OBJECT_CONNECTION_TIMEOUT = "goosefs.underfs.object.connection.timeout", Duration, "10s", "How long connecting to an object storage may take.";
+    OBJECT_HEADER_TIMEOUT = "goosefs.underfs.object.header.timeout", Duration, "30s", "How long an object storage may let a request wait for an answer.";
+    OBJECT_STALL_TIMEOUT = "goosefs.underfs.object.stall.timeout", Duration, "30s", "How long a body from an object storage may bring nothing.";
+    OBJECT_RETRIES = "goosefs.underfs.object.retries", Number(0, 20), "4", "How often a request to an object storage is sent again after a failure that may pass.";
+    OBJECT_PART_SIZE = "goosefs.underfs.object.upload.part.size", Size, "8MB", "Bytes of a part of an upload to an object storage.";
+    OBJECT_CA_FILE = "goosefs.underfs.object.tls.ca.file", Text, "", "Certificates (PEM) to trust for object storages beside the machine's own.";
+
     USER_WRITE_TYPE = "goosefs.user.file.writetype.default", WRITE_TYPES, "CACHE_THROUGH", "Where new files go: the cache only (MUST_CACHE), cache and storage (CACHE_THROUGH), storage only (THROUGH), or the storage later (ASYNC_THROUGH).";
     USER_READ_TYPE = "goosefs.user.file.readtype.default", Choice(&["CACHE", "CACHE_PROMOTE", "NO_CACHE"]), "CACHE", "Whether what is read is cached.";
     USER_BLOCK_SIZE = "goosefs.user.block.size.bytes.default", Size, "64MB", "Block size of new files.";

@@ -289,16 +289,6 @@ pub(super) fn writes_through(write_type: WriteType) -> bool {
     matches!(write_type, WriteType::CacheThrough | WriteType::Through)
 }
 
-/// Two fingerprints are of the same version when all fields that both have are equal.
-pub(super) fn same_version(a: &Fingerprint, b: &Fingerprint) -> bool {
-    let mtime = match (a.mtime_ms, b.mtime_ms) {
-        (Some(a), Some(b)) => a == b,
-        _ => true,
-    };
-    let etag = a.etag.is_empty() || b.etag.is_empty() || a.etag == b.etag;
-    a.length == b.length && mtime && etag
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

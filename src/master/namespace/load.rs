@@ -5,7 +5,7 @@
 //! the cache has are never replaced or removed by what a listing says.
 
 use super::Namespace;
-use super::inode::{Body, File, Inode, Listing, NO_MTIME, UfsObject, same_version};
+use super::inode::{Body, File, Inode, Listing, NO_MTIME, UfsObject};
 use super::name::Name;
 use super::step::{Step, invalid};
 use super::tree::inode_node;
@@ -14,6 +14,7 @@ use goosefs_core::id::InodeId;
 use goosefs_core::path::check_name;
 use goosefs_core::proto::internal::{Fingerprint, NodeKind, Persistence, WriteType};
 use goosefs_core::proto::journal::{LoadChildren, ReviseFile, UfsEntry};
+use goosefs_ufs::same_version;
 use std::sync::Arc;
 
 /// Permission bits of files where the storage has none.

@@ -305,6 +305,27 @@ async fn storages_are_mounted_listed_changed_and_unmounted() {
     assert!(other.path().join("here").exists());
 }
 
+#[tokio::test]
+async fn a_credential_in_a_mount_is_refused_before_it_is_in_the_log() {
+    let cluster = Cluster::start(1, tree).await;
+    let mut files = cluster.grpc(0);
+    let request = MountPRequest {
+        goosefs_path: Some("/b".to_owned()),
+        ufs_path: Some("s3://bucket/prefix".to_owned()),
+        options: Some(MountPOptions {
+            properties: [("aws.secretKey".to_owned(), "geheim".to_owned())].into(),
+            ..Default::default()
+        }),
+    };
+    let refused = files.mount(request.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let text = refused.message();
+    assert!(text.contains("aws.secretKey") && !text.contains("geheim"), "{text}");
+    let update = UpdateMountPRequest { goosefs_path: Some("/".to_owned()), options: request.options };
+    assert_eq!(files.update_mount(update).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(status(&mut files, "/b").await.unwrap_err().code(), Code::NotFound);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unpersisted_blocks_are_shown_with_their_workers_and_free_reaches_them_all() {
     let cluster = Cluster::start(3, tree).await;

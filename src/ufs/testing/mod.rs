@@ -1,11 +1,13 @@
-//! What tests of this and other crates need: real web servers over a directory, and a tree of awkward names.
+//! What tests of this and other crates need: real web and S3 servers over a directory, and a tree of awkward names.
 //!
 //! Behind the feature `testing`; nothing of it is in the product.
 
+mod s3;
 mod scripted;
 mod serving;
 mod tree;
 
+pub use s3::{S3Server, Speaks};
 pub use scripted::{Answer, Request, Scripted};
 pub use serving::{Page, Serving, ServingBuilder};
 pub(crate) use tree::pattern;

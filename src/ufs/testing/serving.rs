@@ -83,7 +83,8 @@ impl ServingBuilder {
     pub fn start(self) -> Result<Serving> {
         let folder = TempDir::new().map_err(|e| Error::io("make a temporary folder", e))?;
         let log = self.log.clone().unwrap_or_else(|| folder.path().join("access.log"));
-        let ca_file = if self.tls { Some(make_certificates(folder.path())?) } else { None };
+        let ca_file =
+            if self.tls { Some(make_certificates(folder.path(), Certificates::Good)?) } else { None };
         let mut serving = Serving {
             builder: self,
             folder,
@@ -147,19 +148,9 @@ impl Serving {
 
     /// Ends the server; a second time does nothing.
     pub fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        if let Ok(pid) = i32::try_from(child.id()) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        if let Some(child) = self.child.take() {
+            stop(child);
         }
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if !matches!(child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let _ = child.kill();
-        let _ = child.wait();
     }
 
     /// Starts it again on the same port after [`Serving::stop`]. Blocks.
@@ -281,14 +272,30 @@ fn program(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-fn free_address(port: u16) -> Result<SocketAddr> {
+/// Ends a server that was started.
+pub(super) fn stop(mut child: Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+pub(super) fn free_address(port: u16) -> Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", port))
         .map_err(|e| Error::io(format!("listen on 127.0.0.1:{port}"), e))?;
     listener.local_addr().map_err(|e| Error::io("ask for the port", e))
 }
 
 /// Errors: `Unavailable` when the server ended instead.
-fn wait_until_it_accepts(mut child: Child, address: SocketAddr) -> Result<Child> {
+pub(super) fn wait_until_it_accepts(mut child: Child, address: SocketAddr) -> Result<Child> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if let Ok(Some(status)) = child.try_wait() {
@@ -304,8 +311,17 @@ fn wait_until_it_accepts(mut child: Child, address: SocketAddr) -> Result<Child>
     Err(Error::new(Code::DeadlineExceeded, format!("nothing listens on {address} after {PATIENCE:?}")))
 }
 
-/// Makes an authority (`ca.pem`, returned) and a certificate for localhost.
-fn make_certificates(folder: &Path) -> Result<PathBuf> {
+/// What is the matter with a certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Certificates {
+    /// Nothing.
+    Good,
+    /// Its time is over.
+    Expired,
+}
+
+/// Makes an authority (`ca.pem`, returned) and a certificate for localhost (`server.pem`, `server.key`).
+pub(super) fn make_certificates(folder: &Path, kind: Certificates) -> Result<PathBuf> {
     let failed = |e: rcgen::Error| Error::new(Code::Internal, format!("make certificates: {e}"));
     let mut authority = rcgen::CertificateParams::new(Vec::new()).map_err(failed)?;
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -314,7 +330,11 @@ fn make_certificates(folder: &Path) -> Result<PathBuf> {
     let authority_certificate = authority.self_signed(&authority_key).map_err(failed)?;
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let server = rcgen::CertificateParams::new(names).map_err(failed)?;
+    let mut server = rcgen::CertificateParams::new(names).map_err(failed)?;
+    if kind == Certificates::Expired {
+        (server.not_before, server.not_after) =
+            (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2020, 2, 1));
+    }
     let server_key = rcgen::KeyPair::generate().map_err(failed)?;
     let server_certificate = server.signed_by(&server_key, &issuer).map_err(failed)?;
     let ca_file = folder.join("ca.pem");

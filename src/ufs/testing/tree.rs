@@ -1,9 +1,13 @@
 //! A tree of files to serve, with the names that break naive code.
 
+use crate::{Attributes, Ufs};
+use bytes::Bytes;
+use goosefs_core::proto::internal::NodeKind;
 use goosefs_core::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Names with what URLs, HTML, shells and listings treat specially, CJK, emoji, and 150 characters. None begins with a
@@ -48,6 +52,8 @@ pub fn awkward_names() -> Vec<String> {
 #[derive(Debug)]
 pub struct Tree {
     root: PathBuf,
+    /// Where the files lie when they lie in no folder of this machine.
+    storage: Option<Arc<dyn Ufs>>,
     files: BTreeMap<String, Vec<u8>>,
     time: SystemTime,
 }
@@ -57,7 +63,15 @@ impl Tree {
     #[must_use]
     pub fn at(root: &Path) -> Tree {
         let time = SystemTime::now() - Duration::from_secs(1_000_000);
-        Tree { root: root.to_path_buf(), files: BTreeMap::new(), time }
+        Tree { root: root.to_path_buf(), storage: None, files: BTreeMap::new(), time }
+    }
+
+    /// As [`Tree::awkward`] in a storage that is no folder. For tests with several threads.
+    ///
+    /// # Errors
+    /// What the storage said.
+    pub fn awkward_in(storage: Arc<dyn Ufs>) -> Result<Tree> {
+        Tree { storage: Some(storage), ..Tree::at(Path::new("")) }.filled()
     }
 
     /// A tree of every awkward name as file and as folder, nested folders, an empty file and an empty folder.
@@ -65,15 +79,18 @@ impl Tree {
     /// # Errors
     /// What the disk said.
     pub fn awkward(root: &Path) -> Result<Tree> {
-        let mut tree = Tree::at(root);
+        Tree::at(root).filled()
+    }
+
+    fn filled(mut self) -> Result<Tree> {
         for (index, name) in awkward_names().iter().enumerate() {
-            tree.put(name, &pattern(index as u64, 10 + index * 97))?;
-            tree.put(&format!("folders/{name}/{name}"), name.as_bytes())?;
+            self.put(name, &pattern(index as u64, 10 + index * 97))?;
+            self.put(&format!("folders/{name}/{name}"), name.as_bytes())?;
         }
-        tree.put("deep/er/and/deeper/still.bin", &pattern(7, 70_000))?;
-        tree.put("empty file", b"")?;
-        tree.make_directory("empty folder")?;
-        Ok(tree)
+        self.put("deep/er/and/deeper/still.bin", &pattern(7, 70_000))?;
+        self.put("empty file", b"")?;
+        self.make_directory("empty folder")?;
+        Ok(self)
     }
 
     /// The directory itself.
@@ -93,6 +110,14 @@ impl Tree {
     /// # Errors
     /// What the disk said.
     pub fn put(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.files.insert(path.to_owned(), bytes.to_vec());
+        if let Some(storage) = &self.storage {
+            return waited_for(async {
+                let mut writer = storage.create(path, &Attributes::default()).await?;
+                writer.write(Bytes::copy_from_slice(bytes)).await?;
+                writer.finish().await.map(drop)
+            });
+        }
         self.time += Duration::from_secs(1);
         let (full, time) = (self.root.join(path), self.time);
         let aside = self.root.join(".goosefs-upload-of-the-tree");
@@ -104,9 +129,7 @@ impl Tree {
             fs::File::options().append(true).open(&aside)?.set_modified(time)?;
             fs::rename(&aside, &full)
         };
-        put().map_err(|e| Error::io(format!("put {path}"), e))?;
-        self.files.insert(path.to_owned(), bytes.to_vec());
-        Ok(())
+        put().map_err(|e| Error::io(format!("put {path}"), e))
     }
 
     /// Makes a directory and its parents.
@@ -114,6 +137,9 @@ impl Tree {
     /// # Errors
     /// What the disk said.
     pub fn make_directory(&mut self, path: &str) -> Result<()> {
+        if let Some(storage) = &self.storage {
+            return waited_for(storage.make_directory(path, &Attributes::default()));
+        }
         fs::create_dir_all(self.root.join(path)).map_err(|e| Error::io(format!("make {path}"), e))
     }
 
@@ -123,8 +149,16 @@ impl Tree {
     /// What the disk said.
     pub fn remove(&mut self, path: &str) -> Result<()> {
         self.files.remove(path);
+        if let Some(storage) = &self.storage {
+            return waited_for(storage.remove(path, NodeKind::File));
+        }
         fs::remove_file(self.root.join(path)).map_err(|e| Error::io(format!("remove {path}"), e))
     }
+}
+
+/// Waits for `work` in a test that has another thread to do it.
+fn waited_for<T>(work: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
 }
 
 /// `length` bytes that differ from place to place and from seed to seed.

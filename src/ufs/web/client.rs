@@ -2,8 +2,8 @@
 
 use super::address;
 use super::options::Options;
-use super::tls;
 use super::version::text;
+use crate::tls;
 use crate::wrap::Backoff;
 use goosefs_core::{Code, Error, Result};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
@@ -30,7 +30,11 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(base: Url, options: &Options) -> Result<Client> {
-        let tls = tls::config(base.scheme() == "https", options.ca_file.as_deref())?;
+        let tls = tls::config(
+            base.scheme() == "https",
+            options.ca_file.as_deref(),
+            "goosefs.underfs.web.tls.ca.file",
+        )?;
         let mut headers = HeaderMap::new();
         // A compressed body has other lengths and ranges than the file.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

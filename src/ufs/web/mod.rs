@@ -12,7 +12,6 @@ mod listing;
 mod look;
 mod options;
 mod read;
-mod tls;
 mod version;
 
 pub(crate) use options::{ALLOWED, Options, PREFIX};

@@ -1,0 +1,142 @@
+//! Credentials of storages: which settings they are, and where their values lie.
+//!
+//! The settings of a mount go through the masters' log, snapshots and backups and are shown to people, so a credential
+//! among them is a reference, `${file:/path}` or `${env:NAME}`, that each master and worker reads where it runs. Values
+//! themselves may stand in the properties of a process only. Called by whoever makes, shows or connects mounts.
+
+use goosefs_core::{Code, Error, Result};
+
+/// Settings that are credentials of a storage.
+const CREDENTIALS: [&str; 9] = [
+    "aws.accessKeyId",
+    "aws.secretKey",
+    "aws.sessionToken",
+    "s3a.accessKeyId",
+    "s3a.secretKey",
+    "s3a.sessionToken",
+    "fs.cosn.userinfo.secretId",
+    "fs.cosn.userinfo.secretKey",
+    "fs.cosn.userinfo.sessionToken",
+];
+
+/// Parts of names whose values are not shown, whatever they are for.
+const TELLING: [&str; 6] = ["secret", "password", "token", "credential", "accesskey", "access.key"];
+
+/// What a person can do instead of giving a value.
+const INSTEAD: &str = "give ${file:/path} or ${env:NAME}, which every master and worker reads for itself, or set the \
+                       property of that name in goosefs-site.properties";
+
+/// Where a value lies.
+enum Reference<'a> {
+    File(&'a str),
+    Variable(&'a str),
+}
+
+impl Reference<'_> {
+    fn of(value: &str) -> Option<Reference<'_>> {
+        let inner = value.strip_prefix("${")?.strip_suffix('}')?;
+        let (kind, place) = inner.split_once(':')?;
+        match kind {
+            "file" => Some(Reference::File(place)),
+            "env" => Some(Reference::Variable(place)),
+            _ => None,
+        }
+    }
+}
+
+/// What may be shown of the setting `name`: a credential's value never, a reference always.
+#[must_use]
+pub fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    let lower = name.to_ascii_lowercase();
+    let telling = TELLING.iter().any(|part| lower.contains(part));
+    if telling && Reference::of(value).is_none() { "******" } else { value }
+}
+
+/// Refuses settings of a mount that hold a credential itself.
+///
+/// # Errors
+/// `InvalidArgument` naming the setting and not its value.
+pub fn check_mount<'a>(options: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<()> {
+    let plain = |(name, value): &(&String, &String)| {
+        CREDENTIALS.contains(&name.as_str()) && Reference::of(value).is_none()
+    };
+    match options.into_iter().find(plain) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let message =
+                format!("mount option {name} holds a credential, which would be kept in the masters' log");
+            Err(Error::new(Code::InvalidArgument, message).hint(INSTEAD))
+        }
+    }
+}
+
+/// The credential `value` of the setting `name`, got from where it lies. Blocks for the reading of a small file.
+///
+/// # Errors
+/// `InvalidArgument` naming the setting and the place that has nothing.
+pub(crate) fn resolve(name: &str, value: &str) -> Result<String> {
+    let refuse = |why: String| {
+        let hint = "every master and worker needs it; those of a storage are read where they run";
+        Error::new(Code::InvalidArgument, format!("setting {name}: {why}")).hint(hint)
+    };
+    let found = match Reference::of(value) {
+        None => value.to_owned(),
+        Some(Reference::File(path)) => std::fs::read_to_string(path)
+            .map_err(|cause| refuse(format!("file {path} cannot be read: {cause}")).caused_by(cause))?,
+        Some(Reference::Variable(variable)) => std::env::var(variable)
+            .map_err(|_| refuse(format!("environment variable {variable} is not set")))?,
+    };
+    let found = found.trim();
+    // What a header could not carry is no key; the text is not repeated.
+    if found.is_empty() || !found.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(refuse("is empty, or has characters in it that no key has".to_owned()));
+    }
+    Ok(found.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn of(name: &str, value: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([(name.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn credentials_are_masked_and_references_are_shown() {
+        assert_eq!(shown("fs.cosn.userinfo.secretKey", "geheim"), "******");
+        assert_eq!(shown("aws.accessKeyId", "geheim"), "******");
+        assert_eq!(shown("aws.secretKey", "${file:/run/key}"), "${file:/run/key}");
+        assert_eq!(shown("fs.cosn.bucket.region", "ap-x"), "ap-x");
+    }
+
+    #[test]
+    fn a_mount_with_a_credential_in_it_is_refused_and_the_credential_not_repeated() {
+        for name in CREDENTIALS {
+            let error = check_mount(&of(name, "geheim")).unwrap_err();
+            assert_eq!(error.code, Code::InvalidArgument);
+            assert!(error.message.contains(name) && !format!("{error:?}").contains("geheim"), "{error:?}");
+            check_mount(&of(name, "${env:X}")).unwrap();
+        }
+        check_mount(&of("fs.cosn.bucket.region", "ap-x")).unwrap();
+    }
+
+    #[test]
+    fn references_are_read_where_they_lead() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "geheim\n").unwrap();
+        let reference = format!("${{file:{}}}", file.display());
+        assert_eq!(resolve("aws.secretKey", &reference).unwrap(), "geheim");
+        assert_eq!(resolve("aws.secretKey", "plain").unwrap(), "plain");
+        for (value, named) in
+            [("${file:/no/where}", "/no/where"), ("${env:NO_SUCH_VARIABLE}", "NO_SUCH_VARIABLE")]
+        {
+            let error = resolve("aws.secretKey", value).unwrap_err();
+            assert!(error.message.contains(named) && error.message.contains("aws.secretKey"), "{error}");
+        }
+        let error = resolve("aws.secretKey", "two words").unwrap_err();
+        assert!(!error.to_string().contains("two"), "{error}");
+    }
+}
