@@ -147,6 +147,14 @@ pub mod method {
         OPEN_CONTAINER = 220, "OpenContainer";
         /// `CloseLeaseRequest` to `Empty`.
         CLOSE_LEASE = 221, "CloseLease";
+
+        // A holder's Unix socket, `proto/internal/park.proto`.
+        /// `TakeMountRequest` to `TakeMountResponse` and two descriptors.
+        TAKE_MOUNT = 240, "TakeMount";
+        /// `ParkMountRequest` and two descriptors to `Empty`.
+        PARK_MOUNT = 241, "ParkMount";
+        /// `UnparkMountRequest` to `Empty`.
+        UNPARK_MOUNT = 242, "UnparkMount";
     }
 
     /// The method with this wire number.

@@ -89,6 +89,7 @@ keys! {
     FUSE_ALLOW_OTHER = "goosefs.fuse.allow.other", Bool, "true", "Other users may use the mount (needs root or user_allow_other).";
     FUSE_ATTR_TIMEOUT = "goosefs.fuse.attr.timeout", Duration, "1s", "How long the kernel keeps attributes and names without asking; changes that we hear of come sooner.";
     FUSE_THREADS = "goosefs.fuse.threads", Number(1, 256), "4", "Threads that take requests from the kernel.";
+    FUSE_HOLDER = "goosefs.fuse.holder.socket", Text, "", "Socket of the holder that keeps the mount while its process is away, as `goosefs csi` serves one; empty for none (needs root and kernel 6.9).";
     FUSE_PASSTHROUGH = "goosefs.fuse.passthrough", Bool, "true", "The kernel reads files that are wholly cached on this machine by itself (needs root and kernel 6.9).";
 }
 

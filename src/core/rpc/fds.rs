@@ -10,7 +10,7 @@
 
 mod client;
 mod server;
-mod wire;
+pub(super) mod wire;
 
 use crate::error::Result;
 use crate::proto::internal::{
@@ -22,6 +22,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
 pub use client::FdClient;
+pub(super) use server::check_peer;
 pub use server::serve;
 
 /// Which file a descriptor is of. No other file has the same while a descriptor of this one is open.

@@ -12,6 +12,7 @@
 //! | [`masters`] | finding and following the leading master, with retries |
 //! | [`sasl`] | who calls: `SaslAuthenticationService` and the channel ids it hands out |
 //! | [`fds`] | file descriptors over a Unix socket |
+//! | [`park`] | mounts whose FUSE process is away |
 //! | [`unix`] | listening on a Unix socket |
 //! | [`grpc`] | tuned tonic channels to other masters and workers |
 
@@ -19,6 +20,7 @@ pub mod fds;
 pub mod frame;
 pub mod grpc;
 pub mod masters;
+pub mod park;
 pub mod sasl;
 pub mod server;
 pub mod unix;

@@ -238,7 +238,7 @@ impl Shared {
 
 async fn write(stream: &UnixStream, mut queue: mpsc::UnboundedReceiver<BytesMut>) -> Result<()> {
     while let Some(bytes) = queue.recv().await {
-        send(stream, &bytes, None).await?;
+        send(stream, &bytes, &[]).await?;
     }
     Ok(())
 }
@@ -261,7 +261,7 @@ async fn shake_hands(path: &Path, hello: HelloRequest) -> Result<(UnixStream, Re
     let header = Header { method: method::HELLO.number, flags: LAST, ..Header::new(Kind::Request, 0) };
     let mut bytes = BytesMut::from(&MAGIC[..]);
     bytes.unsplit(frame(header, &hello)?);
-    send(&stream, &bytes, None).await?;
+    send(&stream, &bytes, &[]).await?;
     let mut receiver = Receiver::default();
     receiver.magic(&stream).await?;
     let closed = || Error::new(Code::Unavailable, "closed without an answer");

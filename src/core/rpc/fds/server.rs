@@ -12,7 +12,7 @@ use crate::task::Tasks;
 use bytes::Bytes;
 use nix::unistd::Uid;
 use prost::Message;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,7 @@ async fn connection(stream: &UnixStream, service: &dyn FdService) -> Result<()> 
 }
 
 /// Only our own user and root may have descriptors.
-fn check_peer(stream: &UnixStream) -> Result<()> {
+pub(in crate::rpc) fn check_peer(stream: &UnixStream) -> Result<()> {
     let peer = stream.peer_cred().map_err(|e| Error::io("read the peer's credentials", e))?;
     let own = Uid::effective();
     if peer.uid() == own.as_raw() || peer.uid() == 0 {
@@ -90,7 +90,7 @@ async fn greet(
     service: &dyn FdService,
 ) -> Result<Box<dyn FdSession>> {
     receiver.magic(stream).await?;
-    send(stream, &MAGIC, None).await?;
+    send(stream, &MAGIC, &[]).await?;
     let closed = || Error::new(Code::Unavailable, "closed before hello");
     let (header, message) = receiver.next(stream).await?.ok_or_else(closed)?;
     let connected = if header.kind == Kind::Request && header.method == method::HELLO.number {
@@ -100,11 +100,11 @@ async fn greet(
     };
     match connected {
         Ok((response, session)) => {
-            send(stream, &frame(Header::new(Kind::End, header.stream), &response)?, None).await?;
+            send(stream, &frame(Header::new(Kind::End, header.stream), &response)?, &[]).await?;
             Ok(session)
         }
         Err(error) => {
-            send(stream, &error_frame(header.stream, &error)?, None).await?;
+            send(stream, &error_frame(header.stream, &error)?, &[]).await?;
             Err(error)
         }
     }
@@ -148,7 +148,8 @@ async fn request(
 
 async fn answer(stream: &UnixStream, bytes: &[u8], descriptor: Option<&OwnedFd>) -> Result<()> {
     let late = |_| Error::new(Code::DeadlineExceeded, "the client does not take its answers");
-    let sending = send(stream, bytes, descriptor.map(AsFd::as_fd));
+    let descriptors: Vec<BorrowedFd<'_>> = descriptor.map(AsFd::as_fd).into_iter().collect();
+    let sending = send(stream, bytes, &descriptors);
     tokio::time::timeout(PATIENCE, sending).await.map_err(late)?
 }
 

@@ -19,21 +19,21 @@ const CHUNK: usize = 8 << 10;
 /// Descriptors that may arrive with one chunk; the kernel never joins the descriptors of two messages.
 const DESCRIPTORS: usize = 4;
 
-/// Sends `bytes` whole, `descriptor` with the first of them.
+/// Sends `bytes` whole, `descriptors` with the first of them.
 ///
 /// # Errors
 /// `Busy` when the kernel has too many descriptors in flight and nothing was sent, `Unavailable` when the connection
 /// broke.
-pub(super) async fn send(
+pub(in crate::rpc) async fn send(
     stream: &UnixStream,
     mut bytes: &[u8],
-    mut descriptor: Option<BorrowedFd<'_>>,
+    mut descriptors: &[BorrowedFd<'_>],
 ) -> Result<()> {
     while !bytes.is_empty() {
         stream.writable().await.map_err(broken)?;
-        match stream.try_io(Interest::WRITABLE, || send_some(stream.as_raw_fd(), bytes, descriptor)) {
+        match stream.try_io(Interest::WRITABLE, || send_some(stream.as_raw_fd(), bytes, descriptors)) {
             Ok(count) => {
-                descriptor = None;
+                descriptors = &[];
                 bytes = &bytes[count..];
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
@@ -46,16 +46,12 @@ pub(super) async fn send(
     Ok(())
 }
 
-fn send_some(socket: RawFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+fn send_some(socket: RawFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let slices = [IoSlice::new(bytes)];
-    let sent = match descriptor {
-        Some(descriptor) => {
-            let rights = [descriptor.as_raw_fd()];
-            let control = [ControlMessage::ScmRights(&rights)];
-            sendmsg::<()>(socket, &slices, &control, MsgFlags::MSG_NOSIGNAL, None)
-        }
-        None => sendmsg::<()>(socket, &slices, &[], MsgFlags::MSG_NOSIGNAL, None),
-    };
+    let rights: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let control = [ControlMessage::ScmRights(&rights)];
+    let control = if rights.is_empty() { &control[..0] } else { &control[..] };
+    let sent = sendmsg::<()>(socket, &slices, control, MsgFlags::MSG_NOSIGNAL, None);
     Ok(sent?)
 }
 
@@ -63,26 +59,26 @@ fn send_some(socket: RawFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) ->
 ///
 /// # Errors
 /// `InvalidArgument` when the message is too long.
-pub(super) fn frame<M: Message>(header: Header, message: &M) -> Result<BytesMut> {
+pub(in crate::rpc) fn frame<M: Message>(header: Header, message: &M) -> Result<BytesMut> {
     let mut out = BytesMut::new();
     wire::encode(header, message, &mut out)?;
     Ok(out)
 }
 
 /// The frame that ends request `number` with `error`.
-pub(super) fn error_frame(number: u32, error: &Error) -> Result<BytesMut> {
+pub(in crate::rpc) fn error_frame(number: u32, error: &Error) -> Result<BytesMut> {
     frame(Header::new(Kind::Error, number), &error.to_wire())
 }
 
 /// The error of an `Error` frame.
-pub(super) fn decode_error(message: Bytes) -> Error {
+pub(in crate::rpc) fn decode_error(message: Bytes) -> Error {
     crate::proto::internal::WireError::decode(message)
         .map_or_else(|_| Error::new(Code::Internal, "an error that cannot be read"), Error::from_wire)
 }
 
 /// Takes frames and descriptors off a socket.
 #[derive(Debug, Default)]
-pub(super) struct Receiver {
+pub(in crate::rpc) struct Receiver {
     buffer: BytesMut,
     descriptors: VecDeque<OwnedFd>,
 }
@@ -92,7 +88,7 @@ impl Receiver {
     ///
     /// # Errors
     /// `Unavailable` when the peer speaks something else.
-    pub(super) async fn magic(&mut self, stream: &UnixStream) -> Result<()> {
+    pub(in crate::rpc) async fn magic(&mut self, stream: &UnixStream) -> Result<()> {
         while self.buffer.len() < MAGIC.len() {
             if !self.fill(stream).await? {
                 return Err(Error::new(Code::Unavailable, "the connection was closed by the other side"));
@@ -108,7 +104,7 @@ impl Receiver {
     ///
     /// # Errors
     /// `Unavailable` when the connection broke, `Corrupt` for a frame outside the limits.
-    pub(super) async fn next(&mut self, stream: &UnixStream) -> Result<Option<(Header, Bytes)>> {
+    pub(in crate::rpc) async fn next(&mut self, stream: &UnixStream) -> Result<Option<(Header, Bytes)>> {
         loop {
             if let Some(bytes) = self.buffer.first_chunk::<HEADER>() {
                 let header = Header::decode(bytes, MAX_HELLO)?;
@@ -127,7 +123,7 @@ impl Receiver {
     ///
     /// # Errors
     /// `Unavailable` when the connection broke.
-    pub(super) async fn drain(&mut self, stream: &UnixStream) -> Result<()> {
+    pub(in crate::rpc) async fn drain(&mut self, stream: &UnixStream) -> Result<()> {
         while self.fill(stream).await? {
             self.buffer.clear();
             self.descriptors.clear();
@@ -136,12 +132,12 @@ impl Receiver {
     }
 
     /// The oldest descriptor that has arrived.
-    pub(super) fn descriptor(&mut self) -> Option<OwnedFd> {
+    pub(in crate::rpc) fn descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front()
     }
 
     /// Whether descriptors arrived that nothing asked for.
-    pub(super) fn holds_descriptors(&self) -> bool {
+    pub(in crate::rpc) fn holds_descriptors(&self) -> bool {
         !self.descriptors.is_empty()
     }
 
