@@ -170,6 +170,13 @@ pub struct CsiArgs {
     /// The folder below which FUSE pods mount: volumes show nothing else of the node
     #[arg(long, env = "MOUNT_ROOT", default_value = "/runtime-mnt", value_name = "DIR")]
     pub mount_root: PathBuf,
+    /// The socket on which FUSE processes leave their mounts (goosefs.fuse.holder.socket), so that the next one goes on
+    /// with them; .goosefs/holder.sock in --mount-root by default
+    #[arg(long, value_name = "PATH")]
+    pub holder: Option<PathBuf>,
+    /// Seconds that a mount without its FUSE process is kept
+    #[arg(long, default_value_t = 120, value_name = "N")]
+    pub takeover_seconds: u64,
     /// Where metrics, /healthz and /readyz are served; empty for nowhere
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "HOST:PORT")]
     pub metrics_addr: String,

@@ -24,6 +24,8 @@ pub(super) fn run(args: CsiArgs, define: Vec<String>) -> ExitCode {
             socket: csi::socket_of(&args.endpoint)?,
             node: args.node.unwrap_or_default(),
             driver: args.driver,
+            holder: args.holder.unwrap_or_else(|| args.mount_root.join(".goosefs/holder.sock")),
+            takeover: Duration::from_secs(args.takeover_seconds),
             mount_root: args.mount_root,
         };
         csi::start(config).map(Plugin)

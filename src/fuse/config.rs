@@ -32,6 +32,8 @@ pub struct Config {
     /// The cache's directories lie on a stacked file system (overlayfs): needs a stack depth of 2, after which nobody can
     /// mount overlayfs on top of this mount.
     pub stacked: bool,
+    /// Socket of the holder that keeps the mount while no process serves it.
+    pub holder: Option<PathBuf>,
     /// Closed files whose lease is kept for the next open.
     pub keep: Bounds,
 }
@@ -53,6 +55,7 @@ impl Config {
             read_ahead: 4 << 20,
             passthrough: true,
             stacked: false,
+            holder: None,
             keep: Bounds { count: 4096, bytes: 256 << 20, idle: Duration::from_secs(30) },
         }
     }

@@ -1,14 +1,18 @@
 //! The kernel's side of one mount over `/dev/fuse`: backing files and invalidations.
 
 use crate::kernel::Kernel;
+use crate::park::table::Table;
 use fuser::BackingId;
 use parking_lot::RwLock;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
 
 // Numbers of notifications (`fuse_notify_code`). fuser writes the first two without the flag and the third not at all.
 const INVAL_INODE: i32 = 2;
 const INVAL_ENTRY: i32 = 3;
+/// Linux 6.9 and later.
+const RESEND: i32 = 7;
 /// Linux 6.16 and later.
 const INC_EPOCH: i32 = 8;
 
@@ -23,12 +27,30 @@ nix::ioctl_write_ptr!(backing_close, 229, 2, u32);
 #[derive(Default)]
 pub(crate) struct Device {
     channel: RwLock<Option<OwnedFd>>,
+    /// Where numbers of backing files are kept for the next process.
+    table: OnceLock<Arc<Table>>,
 }
 
 impl Device {
     /// The mount is there.
     pub(crate) fn set(&self, file: OwnedFd) {
         *self.channel.write() = Some(file);
+    }
+
+    /// Numbers of backing files are kept in `table` from now on.
+    pub(crate) fn remember(&self, table: Arc<Table>) {
+        // It is set once, before the first file is opened.
+        drop(self.table.set(table));
+    }
+
+    /// A copy of the descriptor, while there is one.
+    pub(crate) fn copy(&self) -> Option<OwnedFd> {
+        self.channel.read().as_ref()?.try_clone().ok()
+    }
+
+    /// What another process read and did not answer comes again.
+    pub(crate) fn resend(&self) {
+        self.notify("resend", RESEND, &[]);
     }
 
     /// The mount is going: no descriptor may keep its connection alive.
@@ -67,7 +89,13 @@ impl Device {
 impl Kernel for Device {
     fn register(&self, file: BorrowedFd<'_>) -> io::Result<u32> {
         match &*self.channel.read() {
-            Some(channel) => BackingId::create_raw(channel.as_fd(), file),
+            Some(channel) => {
+                let id = BackingId::create_raw(channel.as_fd(), file)?;
+                if let Some(table) = self.table.get() {
+                    table.numbered(id);
+                }
+                Ok(id)
+            }
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,7 @@ struct Waiting {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InFlight {
     waiting: Arc<Mutex<HashMap<u64, Waiting>>>,
+    ended: Arc<Notify>,
 }
 
 /// One request; taken off the list when dropped.
@@ -55,6 +57,17 @@ impl InFlight {
         let entry = Waiting { thread, since: Instant::now(), signals, give_up: give_up.clone() };
         self.waiting.lock().insert(request, entry);
         Watched { request, give_up, list: self.clone() }
+    }
+
+    /// Returns when no request is under way.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.waiting.lock().is_empty() {
+                return;
+            }
+            ended.await;
+        }
     }
 
     /// Looks at every request that has taken a while; returns how many were given up.
@@ -89,7 +102,11 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.list.waiting.lock().remove(&self.request);
+        let mut waiting = self.list.waiting.lock();
+        waiting.remove(&self.request);
+        if waiting.is_empty() {
+            self.list.ended.notify_waiters();
+        }
     }
 }
 

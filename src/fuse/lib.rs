@@ -3,7 +3,8 @@
 //! [`start`] mounts and serves. Rooms: [`backend`] is what is needed from below; [`fs`] has all meaning, without FUSE
 //! requests or replies, and runs without a mount in tests; `ops` unpacks requests, calls it and replies; [`handle`]
 //! decides which way each open goes (kernel passthrough, page cache, daemon); `session` and `device` are the mount and
-//! its `/dev/fuse`; `interrupt` gives up what a killed program waits for.
+//! its `/dev/fuse`; `interrupt` gives up what a killed program waits for; `park` leaves the mount to
+//! the next process.
 
 pub mod attr;
 pub mod backend;
@@ -18,6 +19,7 @@ pub mod kernel;
 pub mod metrics;
 mod ops;
 pub mod owner;
+mod park;
 mod preflight;
 mod properties;
 mod session;

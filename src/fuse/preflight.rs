@@ -13,18 +13,20 @@ pub(crate) const FSTYPE: &str = "fuse.goosefs-fuse";
 /// How long a mount that lies there already has to say that it lives.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// Checks device, rights and mount point; returns the mount point without symlinks. A dead mount of ours that a killed
-/// process left there is cleared away.
-pub(crate) async fn check(config: &Config) -> Result<PathBuf> {
+/// Checks device and rights; returns the mount point without symlinks. What lies there is not looked at.
+pub(crate) fn place(config: &Config) -> Result<PathBuf> {
     check_device()?;
     if !Uid::effective().is_root() {
         check_fusermount()?;
     }
-    let point = absolute(&config.mount_point)?;
-    clear_dead_mount(&point).await?;
-    check_directory(&point)?;
     raise_descriptor_limit();
-    Ok(point)
+    absolute(&config.mount_point)
+}
+
+/// Checks that a mount can be made at `point`. A dead mount of ours that a killed process left there is cleared away.
+pub(crate) async fn check(point: &Path) -> Result<()> {
+    clear_dead_mount(point).await?;
+    check_directory(point)
 }
 
 fn check_device() -> Result<()> {

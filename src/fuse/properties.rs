@@ -23,6 +23,7 @@ impl Config {
             entry_ttl: sync.map_or(ttl, |sync| sync.min(ttl)),
             attr_ttl: ttl,
             deadline: properties.finite_duration(&keys::USER_RETRY_MAX)?,
+            holder: Some(properties.text(&keys::FUSE_HOLDER)).filter(|path| !path.is_empty()).map(Into::into),
             threads: properties.number(&keys::FUSE_THREADS)?,
             passthrough: properties.truth(&keys::FUSE_PASSTHROUGH)?,
             ..Config::new(mount_point)

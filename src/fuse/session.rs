@@ -3,14 +3,17 @@
 use crate::config::Config;
 use crate::device::Device;
 use crate::ops::Ops;
+use crate::park::session::{over, replace};
+use crate::park::table::Table;
 use crate::preflight;
 use fuser::{MountOption, Session, SessionACL};
 use goosefs_core::mountinfo::{self, Mount};
+use goosefs_core::proto::internal::MountRecord;
 use goosefs_core::{Code, Error, Result};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 use nix::unistd::{Uid, getgid, getuid};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,13 +34,30 @@ pub(crate) struct Mounted {
     mount: Option<Mount>,
     ended: CancellationToken,
     gone: bool,
+    /// The session's descriptor, which is open until it has ended.
+    descriptor: RawFd,
+}
+
+/// What a mount needs that shall outlive its process.
+pub(crate) struct Parking {
+    /// What is open.
+    pub(crate) table: Arc<Table>,
+    /// What another process left, to go on with.
+    pub(crate) left: Option<(OwnedFd, MountRecord)>,
 }
 
 /// Mounts and starts serving. Blocks for the kernel's handshake.
-pub(crate) fn mount(config: &Config, point: PathBuf, ops: Ops, device: &Arc<Device>) -> Result<Mounted> {
-    let session = match Uid::effective().is_root() {
-        true => mount_as_root(config, &point, ops)?,
-        false => Session::new(ops, &point, &options(config)).map_err(|error| {
+pub(crate) fn mount(
+    config: &Config,
+    point: PathBuf,
+    ops: Ops,
+    device: &Arc<Device>,
+    parking: Option<Parking>,
+) -> Result<Mounted> {
+    let session = match (Uid::effective().is_root(), parking) {
+        (true, Some(parking)) => parked(config, &point, ops, parking)?,
+        (true, None) => mount_as_root(config, &point, ops)?,
+        (false, _) => Session::new(ops, &point, &options(config)).map_err(|error| {
             Error::io(format!("mount {}", point.display()), error)
                 .hint("goosefs.fuse.allow.other needs the line user_allow_other in /etc/fuse.conf")
         })?,
@@ -47,6 +67,7 @@ pub(crate) fn mount(config: &Config, point: PathBuf, ops: Ops, device: &Arc<Devi
         .try_clone_to_owned()
         .map_err(|error| Error::io("duplicate the descriptor of /dev/fuse", error))?;
     device.set(file);
+    let descriptor = session.as_fd().as_raw_fd();
     let ended = CancellationToken::new();
     let (tell, name) = (ended.clone(), point.display().to_string());
     std::thread::Builder::new()
@@ -60,12 +81,38 @@ pub(crate) fn mount(config: &Config, point: PathBuf, ops: Ops, device: &Arc<Devi
         .map_err(|error| Error::io("start the thread that serves the mount", error))?;
     let mount = mountinfo::at(&point);
     raise_read_ahead(config, mount.as_ref());
-    Ok(Mounted { point, mount, ended, gone: false })
+    Ok(Mounted { point, mount, ended, gone: false, descriptor })
 }
 
 /// Mounts by ourselves: fuser would unmount the path again when its session ends, and by then another mount may lie
 /// there.
 fn mount_as_root(config: &Config, point: &Path, ops: Ops) -> Result<Session<Ops>> {
+    let device = attach(config, point)?;
+    let served = Session::from_fd(ops, device, SessionACL::All, options(config));
+    served.map_err(|error| unserved(point, Error::io(format!("serve {}", point.display()), error)))
+}
+
+/// A mount that outlives its process: goes on with what one left, or makes it.
+fn parked(config: &Config, point: &Path, ops: Ops, parking: Parking) -> Result<Session<Ops>> {
+    match parking.left {
+        Some((device, greeted)) => over(&device, ops, options(config), &parking.table, Some(&greeted)),
+        None => {
+            let device = attach(config, point)?;
+            let served = over(&device, ops, options(config), &parking.table, None);
+            served.map_err(|error| unserved(point, error))
+        }
+    }
+}
+
+/// Nobody serves it: leaves nothing half-done behind.
+fn unserved(point: &Path, error: Error) -> Error {
+    if let Err(error) = preflight::detach(point) {
+        tracing::warn!(%error, "could not unmount what cannot be served");
+    }
+    error
+}
+
+fn attach(config: &Config, point: &Path) -> Result<OwnedFd> {
     let device = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -85,14 +132,7 @@ fn mount_as_root(config: &Config, point: &Path, ops: Ops) -> Result<Session<Ops>
     flags.set(MsFlags::MS_RDONLY, config.read_only);
     nix::mount::mount(Some(config.fs_name.as_str()), point, Some("fuse"), flags, Some(data.as_str()))
         .map_err(|error| Error::io(format!("mount {}", point.display()), error.into()))?;
-    let served = Session::from_fd(ops, device.into(), SessionACL::All, options(config));
-    served.map_err(|error| {
-        // Nobody serves it: leave nothing half-done behind.
-        if let Err(error) = preflight::detach(point) {
-            tracing::warn!(%error, "could not unmount what cannot be served");
-        }
-        Error::io(format!("serve {}", point.display()), error)
-    })
+    Ok(device.into())
 }
 
 fn options(config: &Config) -> fuser::Config {
@@ -129,9 +169,33 @@ impl Mounted {
         &self.point
     }
 
+    /// `major:minor`.
+    pub(crate) fn device(&self) -> Option<&str> {
+        self.mount.as_ref().map(|mount| mount.device.as_str())
+    }
+
     /// Cancelled when the mount is no longer served: it was unmounted, here or from outside.
     pub(crate) fn ended(&self) -> CancellationToken {
         self.ended.clone()
+    }
+
+    /// Leaves the mount as it is, for the next process: nothing is answered any more, so that what was read and not
+    /// answered comes to that one again.
+    pub(crate) fn hand_over(&mut self) {
+        if self.gone || self.ended.is_cancelled() {
+            return;
+        }
+        self.gone = true;
+        let nothing = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
+        let replaced = nothing.and_then(|nothing| {
+            // SAFETY: the session, which has not ended, owns the descriptor, and goes on owning it.
+            #[allow(unsafe_code)]
+            let served = unsafe { BorrowedFd::borrow_raw(self.descriptor) };
+            replace(served, nothing.as_fd())
+        });
+        if let Err(error) = replaced {
+            tracing::warn!(%error, "requests under way are cut off");
+        }
     }
 
     /// Whether it still lies on top at its place, perhaps remounted with other options.

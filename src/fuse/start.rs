@@ -7,6 +7,8 @@ use crate::fs::{Fs, feed};
 use crate::interrupt::{InFlight, PERIOD};
 use crate::metrics::FuseMetrics;
 use crate::ops::Ops;
+use crate::park::Outliving;
+use crate::park::keep::Kept;
 use crate::preflight;
 use crate::session::{self, Mounted};
 use goosefs_core::Result;
@@ -21,6 +23,9 @@ use std::time::Duration;
 
 /// How often capacity is asked for and kept files are looked through.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A process that hands its mount over ends the calls under way within this.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a mount takes from outside.
 #[derive(Clone)]
@@ -58,6 +63,9 @@ pub struct Running {
     mounted: tokio::sync::Mutex<Mounted>,
     ended: tokio_util::sync::CancellationToken,
     point: std::path::PathBuf,
+    in_flight: InFlight,
+    /// Set when a holder is to keep the mount while no process serves it.
+    kept: Option<Kept>,
 }
 
 impl fmt::Debug for Device {
@@ -92,11 +100,32 @@ impl Running {
     }
 
     /// Unmounts and stops. What is under way may end within `grace`; a mount that is still in use is detached, and says
-    /// so in the log.
+    /// so in the log. A mount that a holder keeps is left to the next process instead.
     pub async fn shutdown(&self, grace: Duration) {
+        if self.kept.as_ref().is_some_and(Kept::is_parked) {
+            self.hand_over(grace).await;
+        } else {
+            self.end(grace).await;
+        }
+    }
+
+    /// Leaves the mount with the holder, and stops.
+    async fn hand_over(&self, grace: Duration) {
+        tracing::info!(mount_point = %self.point.display(), "left with the holder for the next process");
+        // Calls with effects had better end here: the next process makes those again that were not answered.
+        let _ = tokio::time::timeout(grace.min(DRAIN), self.in_flight.drained()).await;
+        self.mounted.lock().await.hand_over();
+        self.tasks.shutdown(grace).await;
+    }
+
+    /// Unmounts and stops, whether or not a holder keeps the mount.
+    pub async fn end(&self, grace: Duration) {
         let begun = tokio::time::Instant::now();
         self.fs.drop_kept();
         self.mounted.lock().await.unmount(grace / 2).await;
+        if let Some(kept) = &self.kept {
+            kept.unpark().await;
+        }
         self.tasks.shutdown(grace.saturating_sub(begun.elapsed())).await;
         self.fs.drop_kept();
         self.device.clear();
@@ -118,8 +147,15 @@ impl Running {
 /// `NotFound` when `/dev/fuse`, the mount point or (without root) `fusermount3` is missing, `NotDirectory` when the mount
 /// point is none, `Busy` when a living mount lies there already, else what the kernel said.
 pub async fn start(config: Config, deps: Deps) -> Result<Running> {
-    let point = preflight::check(&config).await?;
     let privileged = Uid::effective().is_root();
+    let point = preflight::place(&config)?;
+    let mut outliving = match config.holder.as_ref().filter(|_| privileged) {
+        Some(holder) => Some(Outliving::ask(holder, &point).await?),
+        None => None,
+    };
+    if !outliving.as_ref().is_some_and(Outliving::goes_on) {
+        preflight::check(&point).await?;
+    }
     if !privileged && config.passthrough {
         tracing::warn!("not root: cached files are read through the daemon; everything else works");
     }
@@ -129,6 +165,10 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running> {
     let device: Arc<Device> = Arc::default();
     let fs =
         Fs::new(config.clone(), deps.backend, device.clone(), deps.clock, counters.clone(), tasks.clone());
+    if let Some(outliving) = &mut outliving {
+        outliving.adopt(&fs, &device);
+    }
+    let parking = outliving.as_mut().map(Outliving::parking);
     let in_flight = InFlight::default();
     let ops = Ops {
         fs: fs.clone(),
@@ -138,13 +178,25 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running> {
         privileged,
     };
     let (kernel, at) = (device.clone(), point.clone());
-    let mounting = tokio::task::spawn_blocking(move || session::mount(&config, at, ops, &kernel));
+    let mounting = tokio::task::spawn_blocking(move || session::mount(&config, at, ops, &kernel, parking));
     let mounted = mounting.await.map_err(|_| session::thread_ended(&point))??;
-    upkeep(&fs, &tasks, in_flight);
+    let kept = outliving.and_then(|outliving| outliving.keep(&mounted, &device, &tasks));
+    upkeep(&fs, &tasks, in_flight.clone());
     let ended = mounted.ended();
     let point = mounted.point().to_owned();
     tracing::info!(mount_point = %point.display(), "mounted");
-    Ok(Running { fs, device, metrics, counters, tasks, mounted: mounted.into(), ended, point })
+    Ok(Running {
+        fs,
+        device,
+        metrics,
+        counters,
+        tasks,
+        mounted: mounted.into(),
+        ended,
+        point,
+        in_flight,
+        kept,
+    })
 }
 
 /// The tasks beside the requests.

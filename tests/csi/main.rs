@@ -8,6 +8,7 @@
 
 mod plugin;
 
+mod parked;
 mod registrar;
 mod sanity;
 mod volumes;

@@ -199,10 +199,16 @@ pub(crate) struct Plugin {
 
 impl Plugin {
     pub(crate) fn start(ground: &Ground) -> Plugin {
+        Plugin::start_with(ground, &[])
+    }
+
+    /// With further flags.
+    pub(crate) fn start_with(ground: &Ground, more: &[&str]) -> Plugin {
         let endpoint = format!("unix://{}", ground.socket().display());
         let root = ground.root().display().to_string();
         let flags =
             ["csi", "--endpoint", &endpoint, "--node", "n1", "--mount-root", &root, "--metrics-addr", ""];
+        let flags: Vec<&str> = flags.iter().chain(more).copied().collect();
         let process = Process::start(ground, "csi", &flags);
         let line = process.line();
         assert!(line.starts_with("ready csi driver fuse.csi.fluid.io: "), "{line}");

@@ -27,6 +27,17 @@ pub struct DirHandle {
     listing: Mutex<Listing>,
 }
 
+impl DirHandle {
+    pub(super) fn new(node: u64) -> Result<DirHandle> {
+        let directory = node::directory(node)?;
+        Ok(DirHandle { node, directory, listing: Mutex::default() })
+    }
+
+    pub(super) fn node(&self) -> u64 {
+        self.node
+    }
+}
+
 #[derive(Default)]
 struct Listing {
     /// The position and the name before the first entry of each batch seen so far.
@@ -58,9 +69,7 @@ impl Fs {
     /// # Errors
     /// `NotDirectory`.
     pub fn opendir(&self, _who: Who, node: u64) -> Result<u64> {
-        let directory = node::directory(node)?;
-        let dir = DirHandle { node, directory, listing: Mutex::default() };
-        Ok(self.insert_dir(Arc::new(dir)))
+        Ok(self.insert_dir(Arc::new(DirHandle::new(node)?)))
     }
 
     /// Closes a directory.

@@ -3,8 +3,10 @@
 //! [`crate::ops`] calls it, one call per request, on any thread; every call may be dropped half-way (an interrupt, a
 //! deadline). Locks here are held for table look-ups only, never across an await; the one exception is a file's writer,
 //! whose calls must not overlap. Rooms: [`node`] ids, [`open`] files, [`read`] them, [`mod@write`] and [`complete`] them, [`dir`]ectories,
-//! [`change`] the namespace, [`nameless`] what lost its name while open, [`race`]s for a name, [`feed`] what others changed, [`recent`] memory with a bound.
+//! [`change`] the namespace, [`nameless`] what lost its name while open, [`race`]s for a name, [`feed`] what others changed, [`recent`] memory with a bound, [`adopt`] what another process
+//! had open.
 
+mod adopt;
 pub mod change;
 pub mod complete;
 pub mod dir;
@@ -27,6 +29,7 @@ use crate::handle::modes::Modes;
 use crate::kernel::Kernel;
 use crate::metrics::FuseMetrics;
 use crate::owner::Owners;
+use crate::park::table::Table;
 use dir::DirHandle;
 use goosefs_core::clock::Clock;
 use goosefs_core::id::ContentId;
@@ -40,8 +43,8 @@ use recent::Recent;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use write::Writing;
 
@@ -99,6 +102,8 @@ pub struct Fs {
     /// What a master last said of the mounted directory itself.
     root: RwLock<Option<Attr>>,
     next_handle: AtomicU64,
+    /// Where what is open is kept for the next process, if there is a holder.
+    table: OnceLock<Arc<Table>>,
 }
 
 impl fmt::Debug for Fs {
@@ -139,6 +144,7 @@ impl Fs {
             capacity: RwLock::default(),
             root: RwLock::default(),
             next_handle: AtomicU64::new(1),
+            table: OnceLock::new(),
         })
     }
 
@@ -337,6 +343,7 @@ impl Fs {
 
     pub(crate) fn insert_handle(&self, handle: Arc<Handle>) -> u64 {
         let number = self.new_handle();
+        self.note_open(number, &handle);
         self.handles.write().insert(number, handle);
         self.metrics.handles.inc();
         number
@@ -348,12 +355,14 @@ impl Fs {
 
     pub(crate) fn take_handle(&self, number: u64) -> Result<Arc<Handle>> {
         let taken = self.handles.write().remove(&number).ok_or_else(|| bad_handle(number))?;
+        self.note_closed(number);
         self.metrics.handles.dec();
         Ok(taken)
     }
 
     pub(crate) fn insert_dir(&self, dir: Arc<DirHandle>) -> u64 {
         let number = self.new_handle();
+        self.note_open_dir(number, dir.node());
         self.dirs.write().insert(number, dir);
         number
     }
@@ -364,6 +373,7 @@ impl Fs {
 
     pub(crate) fn take_dir(&self, number: u64) {
         self.dirs.write().remove(&number);
+        self.note_closed(number);
     }
 
     /// The last attributes of a node that is open here.

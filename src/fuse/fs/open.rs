@@ -38,9 +38,26 @@ pub struct Handle {
     pub(super) kept: OnceLock<Arc<dyn Source>>,
     /// Set when the file was opened for writing.
     pub(super) writing: Option<Arc<Writing>>,
+    /// Another process was writing it, and what it wrote is not known.
+    lost: bool,
 }
 
 impl Handle {
+    /// One that another process opened.
+    pub(super) fn adopted(node: u64, attr: Attr, way: Way, who: Who, lost: bool) -> Handle {
+        let (source, kept) = (Mutex::new(None), OnceLock::new());
+        Handle { node, attr, way, who, source, kept, writing: None, lost }
+    }
+
+    pub(super) fn way(&self) -> &Way {
+        &self.way
+    }
+
+    /// Whether another process was writing it.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// FUSE node id.
     #[must_use]
     pub fn node(&self) -> u64 {
@@ -262,6 +279,7 @@ impl Fs {
             source: Mutex::new(None),
             kept: OnceLock::new(),
             writing,
+            lost: false,
         };
         Opened { handle: self.insert_handle(Arc::new(handle)), way, keep_cache, read_only }
     }

@@ -9,6 +9,7 @@
 //! What touches the sink runs as a task of its own that the request only waits for: a request that is interrupted or
 //! too late must not leave a half-done call behind, and a killed program leaves what it wrote so far, as on a disk.
 
+use super::adopt::lost;
 use super::nameless::Nameless;
 use super::open::Opened;
 use super::{Fs, Who, gone, node};
@@ -255,6 +256,9 @@ impl Fs {
         let handle = self.handle(number)?;
         self.metrics.writes.inc();
         self.metrics.written_bytes.inc_by(data.len() as u64);
+        if handle.is_lost() {
+            return Err(lost(handle.node()));
+        }
         let Some(writing) = handle.writing.clone() else {
             return Err(Error::new(Code::Internal, "the file is not open for writing"));
         };
@@ -345,7 +349,11 @@ impl Fs {
     /// # Errors
     /// What writing the file ran into, now or before.
     pub async fn flush(&self, number: u64) -> Result<()> {
-        let Some(writing) = self.handle(number)?.writing.clone() else { return Ok(()) };
+        let handle = self.handle(number)?;
+        if handle.is_lost() {
+            return Err(lost(handle.node()));
+        }
+        let Some(writing) = handle.writing.clone() else { return Ok(()) };
         let work = detached(&self.tasks, "upload", async move {
             writing.state.lock().await.persist().await?;
             writing.flushed.store(true, Ordering::Release);

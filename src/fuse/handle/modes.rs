@@ -123,6 +123,19 @@ impl Modes {
         }
     }
 
+    /// Counts an open that another process decided.
+    pub fn adopt(&mut self, node: u64, way: &Way) {
+        let open = self.nodes.entry(node).or_default();
+        match way {
+            Way::Passthrough(backing) | Way::Through(backing) => {
+                open.by_backing += 1;
+                open.backing = Some(backing.clone());
+            }
+            Way::Cached => open.cached += 1,
+            Way::Direct => open.direct += 1,
+        }
+    }
+
     /// An open that was decided as `way` was released. Gives back the backing file when it was the last that used it: it
     /// may be kept for the next open.
     pub fn close(&mut self, node: u64, way: &Way) -> Option<Arc<Backing>> {

@@ -24,6 +24,7 @@ mod watch;
 pub mod wire;
 
 use goosefs_core::metrics::Metrics;
+use goosefs_core::rpc::park::holder::Holder;
 use goosefs_core::rpc::server;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
@@ -41,6 +42,10 @@ pub struct Config {
     pub node: String,
     /// Name of the driver, as in the CSIDriver object and in volumes.
     pub driver: String,
+    /// The socket on which FUSE processes leave their mounts.
+    pub holder: PathBuf,
+    /// How long a mount whose FUSE process is away is kept.
+    pub takeover: Duration,
     /// The folder that all runtimes' mounts lie below: no volume shows anything else of the node.
     pub mount_root: PathBuf,
 }
@@ -65,6 +70,7 @@ pub struct Running {
     config: Config,
     tasks: Tasks,
     metrics: Metrics,
+    holder: Holder,
 }
 
 /// Starts to serve kubelet.
@@ -83,9 +89,10 @@ pub fn start(config: Config) -> Result<Running> {
     let identity = identity::Identity::new(&config.driver);
     let routes =
         tonic::service::Routes::new(IdentityServer::new(identity)).add_service(NodeServer::new(node));
+    let holder = Holder::serve(&config.holder, config.takeover, &tasks)?;
     server::serve_unix_grpc("csi", &config.socket, routes, &tasks)?;
     tracing::info!(driver = config.driver, node = config.node, "serves kubelet");
-    Ok(Running { config, tasks, metrics })
+    Ok(Running { config, tasks, metrics, holder })
 }
 
 /// A driver's name is that of a domain, at most 63 characters.
@@ -111,6 +118,12 @@ impl Running {
     #[must_use]
     pub fn driver(&self) -> &str {
         &self.config.driver
+    }
+
+    /// Mounts whose FUSE process is away.
+    #[must_use]
+    pub fn orphans(&self) -> usize {
+        self.holder.orphans()
     }
 
     /// Its counters.

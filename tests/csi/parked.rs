@@ -1,0 +1,247 @@
+//! Mounts that outlive their FUSE process: killed, stopped, with the holder gone in between, and with nobody to take over.
+
+use crate::plugin::{Ground, Plugin, Process, can_mount};
+use goosefs_core::mountinfo;
+use goosefs_harness::{Binary, Processes, pattern, wait_for};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A file that the kernel cannot hold by reading ahead.
+const LENGTH: usize = 48 << 20;
+const NAMES: usize = 3000;
+
+struct Node {
+    cluster: Processes,
+    ground: Ground,
+    bytes: Vec<u8>,
+}
+
+impl Node {
+    fn new() -> Node {
+        let binary = Path::new(env!("CARGO_BIN_EXE_goosefs"));
+        let cluster = Processes::start(binary, &["--masters", "1", "--workers", "1"]).unwrap();
+        let root = cluster.folder().join("root");
+        let bytes = pattern(7, LENGTH);
+        for name in ["cached", "cold", "other"] {
+            fs::write(root.join(name), &bytes).unwrap();
+        }
+        fs::create_dir(root.join("names")).unwrap();
+        for number in 0..NAMES {
+            fs::write(root.join(format!("names/{number}")), "").unwrap();
+        }
+        Node { cluster, ground: Ground::new(), bytes }
+    }
+
+    /// A FUSE process that serves and is parked.
+    fn fuse(&self) -> Process {
+        let point = self.ground.source().display().to_string();
+        let masters = format!("-Dgoosefs.master.rpc.addresses={}", self.cluster.masters().join(","));
+        let home = format!("-Dgoosefs.home={}", self.cluster.folder().display());
+        let holder = format!(
+            "-Dgoosefs.fuse.holder.socket={}",
+            self.ground.root().join(".goosefs/holder.sock").display()
+        );
+        let before = self.parked();
+        let process = Process::start(&self.ground, "fuse", &["fuse", &point, &masters, &home, &holder]);
+        let line = process.line();
+        assert!(line.starts_with("ready fuse"), "{line}");
+        wait_for("the mount is parked", || self.parked() > before);
+        process
+    }
+
+    /// Caches a file on this machine.
+    fn load(&self, path: &str) {
+        let masters = format!("-Dgoosefs.master.rpc.addresses={}", self.cluster.masters().join(","));
+        let binary = Binary::new(env!("CARGO_BIN_EXE_goosefs"), self.ground.path());
+        let said = binary.run(&["fs", "load", "--local", path, &masters]).unwrap();
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
+
+    /// How often a mount was parked.
+    fn parked(&self) -> usize {
+        let log = fs::read_to_string(self.ground.path().join("fuse.err")).unwrap_or_default();
+        log.matches("parked with the holder").count()
+    }
+
+    /// Requests that the kernel waits for.
+    fn waiting(&self) -> u32 {
+        const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+        if mountinfo::at(Path::new(CONNECTIONS)).is_none() {
+            let nothing = None::<&str>;
+            mount(Some("fusectl"), CONNECTIONS, Some("fusectl"), MsFlags::empty(), nothing).unwrap();
+        }
+        let minor = mountinfo::at(&self.ground.source()).unwrap().minor;
+        fs::read_to_string(format!("{CONNECTIONS}/{minor}/waiting")).unwrap().trim().parse().unwrap()
+    }
+
+    fn device(&self) -> Option<String> {
+        mountinfo::at(&self.ground.source()).map(|mount| mount.device)
+    }
+
+    fn open(&self, name: &str) -> File {
+        File::open(self.ground.source().join(name)).unwrap()
+    }
+
+    /// Reads a piece by a thread of its own, which may have to wait for the next process.
+    fn reads(&self, file: &File, from: usize, length: usize) -> std::thread::JoinHandle<()> {
+        let file = file.try_clone().unwrap();
+        let expected = self.bytes[from..from + length].to_vec();
+        std::thread::spawn(move || {
+            let mut found = vec![0; expected.len()];
+            file.read_exact_at(&mut found, from as u64).unwrap();
+            assert!(found == expected, "other bytes at {from}");
+        })
+    }
+}
+
+#[test]
+fn open_files_do_not_notice_that_their_process_is_another() {
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let _plugin = Plugin::start(&node.ground);
+    let mut process = node.fuse();
+    let device = node.device();
+    node.load("/cached");
+    let (cached, cold) = (node.open("cached"), node.open("cold"));
+    node.reads(&cold, 0, 4096).join().unwrap();
+    let mut names = fs::read_dir(node.ground.source().join("names")).unwrap();
+    let mut seen = BTreeSet::from([names.next().unwrap().unwrap().file_name()]);
+    for (round, signal) in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGKILL].into_iter().enumerate() {
+        process.signal(signal);
+        process.wait();
+        assert_eq!(node.device(), device, "the mount stays");
+        let from = (round + 1) * (12 << 20);
+        // The kernel reads what is wholly cached here by itself: no process is needed.
+        let alone = node.reads(&cached, from, 1 << 20);
+        wait_for("a cached file is read without a process", || alone.is_finished());
+        alone.join().unwrap();
+        let waiting = node.reads(&cold, from, 1 << 20);
+        let other = node.ground.source().join("other");
+        let opened = std::thread::spawn(move || {
+            let file = File::open(other).unwrap();
+            let mut found = [0; 4096];
+            file.read_exact_at(&mut found, from as u64).unwrap();
+            found
+        });
+        process = node.fuse();
+        waiting.join().unwrap();
+        assert!(opened.join().unwrap()[..] == node.bytes[from..from + 4096]);
+        // Opened again beside what another process opened.
+        node.reads(&node.open("cached"), 0, 1 << 20).join().unwrap();
+        node.reads(&node.open("cold"), 0, 1 << 20).join().unwrap();
+        assert_eq!(node.device(), device);
+    }
+    seen.extend(names.map(|entry| entry.unwrap().file_name()));
+    assert_eq!(seen.len(), NAMES);
+    drop((cached, cold));
+    umount2(&node.ground.source(), MntFlags::empty()).unwrap();
+    process.wait();
+    assert_eq!(node.device(), None);
+}
+
+#[test]
+fn a_holder_that_was_killed_gets_the_mount_again() {
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let plugin = Plugin::start(&node.ground);
+    let mut process = node.fuse();
+    let cold = node.open("cold");
+    let device = node.device();
+    drop(plugin);
+    let before = node.parked();
+    let _plugin = Plugin::start(&node.ground);
+    wait_for("it is parked again", || node.parked() > before);
+    process.signal(Signal::SIGKILL);
+    process.wait();
+    let waiting = node.reads(&cold, 1 << 20, 1 << 20);
+    let _process = node.fuse();
+    waiting.join().unwrap();
+    assert_eq!(node.device(), device);
+}
+
+#[test]
+fn a_mount_that_nobody_takes_over_ends() {
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let _plugin = Plugin::start_with(&node.ground, &["--takeover-seconds", "1"]);
+    let mut process = node.fuse();
+    let cold = node.open("cold");
+    let device = node.device();
+    process.signal(Signal::SIGKILL);
+    process.wait();
+    let error = cold.read_at(&mut [0; 4096], 20 << 20).unwrap_err();
+    assert!(matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED)), "{error}");
+    let _process = node.fuse();
+    assert_ne!(node.device(), device);
+    node.reads(&node.open("cold"), 0, 1 << 20).join().unwrap();
+}
+
+#[test]
+fn what_was_being_written_says_that_it_may_be_lost() {
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let _plugin = Plugin::start(&node.ground);
+    let mut process = node.fuse();
+    // Another program: one that starts processes would wait in them for the answer to a close.
+    let script = "exec 3>\"$1\"; echo some >&3; echo written; read go; echo more >&3 || echo refused";
+    let mut writer = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(node.ground.source().join("new"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(writer.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "written");
+    process.signal(Signal::SIGKILL);
+    process.wait();
+    let _process = node.fuse();
+    writeln!(writer.stdin.take().unwrap(), "go").unwrap();
+    assert_eq!(said.next().unwrap().unwrap(), "refused");
+    let ended = writer.wait_with_output().unwrap();
+    let complaint = String::from_utf8_lossy(&ended.stderr);
+    assert!(complaint.contains("I/O error"), "{complaint}");
+    fs::write(node.ground.source().join("next"), "whole").unwrap();
+    assert_eq!(fs::read_to_string(node.ground.source().join("next")).unwrap(), "whole");
+}
+
+#[test]
+fn a_call_that_a_dead_process_had_taken_is_answered_by_the_next() {
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let _plugin = Plugin::start(&node.ground);
+    let mut process = node.fuse();
+    let record: serde_json::Value =
+        serde_json::from_slice(&fs::read(node.cluster.folder().join("dev.json")).unwrap()).unwrap();
+    let master = Pid::from_raw(record["masters"][0]["pid"].as_i64().unwrap().try_into().unwrap());
+    // The call comes to the process, which waits for its master.
+    kill(master, Signal::SIGSTOP).unwrap();
+    let path = node.ground.source().join("cold");
+    let call = std::thread::spawn(move || fs::metadata(path).unwrap().len());
+    wait_for("the call is under way", || node.waiting() > 0);
+    process.signal(Signal::SIGKILL);
+    process.wait();
+    kill(master, Signal::SIGCONT).unwrap();
+    assert!(!call.is_finished());
+    let _process = node.fuse();
+    wait_for("the call is answered", || call.is_finished());
+    assert_eq!(call.join().unwrap(), LENGTH as u64);
+}
