@@ -10,7 +10,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-pub use fs::{CopyFromLocalArgs, CopyToLocalArgs, FsCommand, LsArgs, MountArgs, PersistArgs, RmArgs};
+pub use fs::{
+    CopyFromLocalArgs, CopyToLocalArgs, DistributedLoadArgs, FsCommand, LoadArgs, LsArgs, MountArgs,
+    PersistArgs, ProgressFormat, RmArgs,
+};
 pub use fsadmin::{Domain, FsadminCommand, JournalCommand, QuorumCommand, ReportArgs, ReportCategory};
 
 /// The whole command line.
@@ -72,6 +75,9 @@ pub enum Command {
     /// Look at the cluster and operate it
     #[command(subcommand, arg_required_else_help = true)]
     Fsadmin(FsadminCommand),
+    /// Look at loads that the masters carry out, and stop them
+    #[command(subcommand, arg_required_else_help = true)]
+    Job(JobCommand),
     /// Print the value of a property, or all properties
     #[command(name = "getConf")]
     GetConf(GetConfArgs),
@@ -227,6 +233,28 @@ pub enum ControllerCommand {
     },
 }
 
+/// `goosefs job …`
+#[derive(Subcommand, Debug)]
+pub enum JobCommand {
+    /// Print the host of the master that carries jobs out: the leader
+    Leader,
+    /// List jobs, the newest first: id, name, status
+    Ls,
+    /// Print how far a job is
+    Stat {
+        /// Name the files that failed
+        #[arg(short)]
+        verbose: bool,
+        /// As `ls` shows it
+        id: u64,
+    },
+    /// Stop a job; what it has cached stays
+    Cancel {
+        /// As `ls` shows it
+        id: u64,
+    },
+}
+
 /// Flags of `goosefs getConf`.
 #[derive(Args, Debug)]
 pub struct GetConfArgs {
@@ -275,6 +303,7 @@ fn definitions_first(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> 
 /// GooseFS writes some long flags with one dash.
 fn old_long_flag(arg: OsString) -> OsString {
     match arg.to_str() {
+        Some("-ignoreCap") => "--ignoreCap".into(),
         Some("-live") => "--live".into(),
         Some("-lost") => "--lost".into(),
         Some("-workers") => "--workers".into(),

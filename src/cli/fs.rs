@@ -27,14 +27,12 @@ pub enum FsCommand {
     },
     /// Print the host of the leading master
     Leader,
+    /// Have the masters cache a file or directory, and wait for the end; they go on when this command ends, and after a
+    /// change of leader
+    #[command(name = "distributedLoad")]
+    DistributedLoad(DistributedLoadArgs),
     /// Cache a file or directory
-    Load {
-        /// Take the copy on this machine's worker
-        #[arg(long)]
-        local: bool,
-        /// Path
-        path: String,
-    },
+    Load(LoadArgs),
     /// Print which workers hold blocks of a file
     Location {
         /// Path of a file
@@ -143,6 +141,96 @@ pub struct CopyToLocalArgs {
     pub source: String,
     /// Local file or directory; a directory takes the source into itself
     pub destination: PathBuf,
+}
+
+/// Flags of `goosefs fs load`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  goosefs fs load /hbase\n  goosefs fs load /hbase --submit --bandwidth 100MB\n  goosefs fs load /hbase --progress\n  goosefs fs load /hbase --stop"
+)]
+pub struct LoadArgs {
+    /// Take the copy on this machine's worker
+    #[arg(long)]
+    pub local: bool,
+    /// Have the masters do it, and return at once
+    #[arg(long, conflicts_with = "local")]
+    pub submit: bool,
+    /// Print how far they are
+    #[arg(long, conflicts_with_all = ["local", "submit"])]
+    pub progress: bool,
+    /// Have them stop
+    #[arg(long, conflicts_with_all = ["local", "submit", "progress"])]
+    pub stop: bool,
+    /// With --submit: bytes a second, such as 100MB; without bound by default
+    #[arg(long, value_name = "SIZE", requires = "submit")]
+    pub bandwidth: Option<String>,
+    /// With --submit: workers that shall hold each file
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "submit")]
+    pub replication: u32,
+    /// With --submit: go on when the workers are full, at the cost of what they cached before
+    #[arg(long = "ignoreCap", requires = "submit")]
+    pub ignore_cap: bool,
+    /// Accepted for old scripts; every page has a checksum anyway
+    #[arg(long, hide = true)]
+    pub verify: bool,
+    /// With --progress: TEXT or JSON
+    #[arg(long, value_enum, ignore_case = true, default_value_t = ProgressFormat::Text, requires = "progress")]
+    pub format: ProgressFormat,
+    /// With --progress: name the files that failed
+    #[arg(long, requires = "progress")]
+    pub verbose: bool,
+    /// Path
+    pub path: String,
+}
+
+impl LoadArgs {
+    /// Whether the masters are to do it, or do.
+    #[must_use]
+    pub fn is_job(&self) -> bool {
+        self.submit || self.progress || self.stop
+    }
+}
+
+/// How progress is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum ProgressFormat {
+    /// For people.
+    #[value(name = "TEXT")]
+    Text,
+    /// For programs.
+    #[value(name = "JSON")]
+    Json,
+}
+
+/// Flags of `goosefs fs distributedLoad`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  goosefs fs distributedLoad /hbase\n  goosefs fs distributedLoad --replication 2 --bandwidth 1GB /hbase"
+)]
+pub struct DistributedLoadArgs {
+    /// Workers that shall hold each file
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub replication: u32,
+    /// Files at a time; 32 by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub active_jobs: Option<u32>,
+    /// Bytes a second, such as 100MB; without bound by default
+    #[arg(long, value_name = "SIZE")]
+    pub bandwidth: Option<String>,
+    /// Fail when it is not done after so many milliseconds; 0 is never
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub expire_time: u64,
+    /// Go on when the workers are full, at the cost of what they cached before
+    #[arg(long = "ignoreCap")]
+    pub ignore_cap: bool,
+    /// Accepted for old scripts; a load is whole, or names what is missing
+    #[arg(short = 'A', hide = true)]
+    pub atomic: bool,
+    /// Accepted for old scripts; a file is a job
+    #[arg(long, value_name = "N", hide = true)]
+    pub batch_size: Option<u32>,
+    /// Path
+    pub path: String,
 }
 
 /// Flags of `goosefs fs mount`.

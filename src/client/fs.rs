@@ -5,6 +5,7 @@ use crate::changes::{self, Event, Listener};
 use crate::config::Config;
 use crate::meta::{CreateOptions, Inodes, Paths};
 use crate::metrics::ClientMetrics;
+use crate::preloads::Preloads;
 use crate::read::channels::Channels;
 use crate::read::fetch::Fetcher;
 use crate::read::local::LocalFiles;
@@ -44,6 +45,7 @@ struct Inner {
     inodes: Inodes,
     paths: Paths,
     admin: Admin,
+    preloads: Preloads,
     router: Router,
     channels: Arc<Channels>,
     files: Arc<LocalFiles>,
@@ -73,6 +75,7 @@ impl Client {
             format!("{} of {} in process {}", config.role, config.caller.user, std::process::id());
         let session = Arc::new(Session::new(masters.clone(), description));
         session.keep(&tasks);
+        let preloads = Preloads::new(masters.clone(), session.clone(), config.caller.clone());
         let inodes = Inodes::new(masters.clone(), session, config.sync_interval_ms);
         let defaults = CreateOptions { block_size: config.block_size, write_type: config.write_type };
         let router = Router::new(masters.clone(), &config);
@@ -90,6 +93,7 @@ impl Client {
             inner: Arc::new(Inner {
                 paths: Paths::new(inodes.clone(), config.caller.clone(), defaults),
                 admin: Admin::new(&config, &masters),
+                preloads,
                 events: broadcast::Sender::new(changes::BACKLOG),
                 config,
                 tasks,
@@ -150,6 +154,12 @@ impl Client {
     #[must_use]
     pub fn paths(&self) -> &Paths {
         &self.inner.paths
+    }
+
+    /// Trees that the masters have workers cache.
+    #[must_use]
+    pub fn preloads(&self) -> &Preloads {
+        &self.inner.preloads
     }
 
     /// What only the public protocol has.

@@ -14,8 +14,10 @@ mod fs;
 mod fsadmin;
 mod fuse;
 mod getconf;
+mod job;
 mod master;
 mod out;
+mod preload;
 mod print;
 mod process;
 mod settings;
@@ -39,6 +41,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Csi(args) => csi::run(args, define),
         Command::Fs(command) => fs::run(command, define),
         Command::Fsadmin(command) => fsadmin::run(command, define),
+        Command::Job(command) => job::run(command, define),
         Command::GetConf(args) => getconf::run(&args, define),
         Command::Version => version::run(),
         Command::Completions { shell } => completions::run(shell),

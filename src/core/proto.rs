@@ -128,6 +128,14 @@ pub mod method {
         /// `DigestRequest` to `DigestResponse`; every master answers of its own copy, not the leader alone.
         DIGEST = 136, "Digest";
 
+        // Masters: preloads.
+        /// `SubmitPreloadRequest` to `SubmitPreloadResponse`.
+        SUBMIT_PRELOAD = 150, "SubmitPreload";
+        /// `PreloadsRequest` to `PreloadsResponse`.
+        PRELOADS = 151, "Preloads";
+        /// `StopPreloadRequest` to `Empty`.
+        STOP_PRELOAD = 152, "StopPreload";
+
         // Workers, `proto/internal/worker.proto`.
         /// `ReadContentRequest`, answered by a stream of payloads.
         READ_CONTENT = 200, "ReadContent";

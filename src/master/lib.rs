@@ -12,6 +12,7 @@
 //! | `writing` | what "complete" and "persisted" mean for each write type |
 //! | `workers` | who is alive, the ring, orders to workers |
 //! | `service` | gRPC and frames, and what standbys do with calls |
+//! | `preload` | trees that workers are to cache: durable, carried out by the leader |
 //! | `upkeep` | what the leader does from time to time |
 //!
 //! **A write** (create, say): `service` decodes it and finds out who calls, `find` follows the path and loads what is
@@ -35,6 +36,7 @@ mod master;
 mod metrics;
 mod mounts;
 pub mod namespace;
+mod preload;
 mod service;
 mod start;
 mod upkeep;

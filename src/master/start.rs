@@ -9,6 +9,7 @@ use crate::journal::{Journal, State};
 use crate::master::Master;
 use crate::metrics::MasterMetrics;
 use crate::mounts::{Connect, Connectors, LoadLimits, Loader};
+use crate::preload;
 use crate::service::{Frames, client_routes, forwarded_routes};
 use crate::upkeep;
 use crate::workers::{Channels, Workers};
@@ -201,6 +202,7 @@ pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>
     tasks.spawn("effects", master.effects.clone().run());
     upkeep::start(&master);
     desired::start(&master);
+    preload::start(&master);
     tracing::info!(id = master.config.id, rpc = %addresses.rpc, raft = %addresses.raft, "master listens");
     Ok(Running { addresses, metrics, node, tasks })
 }

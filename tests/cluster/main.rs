@@ -9,6 +9,7 @@ mod files;
 mod membership;
 mod names;
 mod outages;
+mod preloads;
 mod processes;
 
 use goosefs_client::Client;

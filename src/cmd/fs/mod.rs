@@ -3,6 +3,7 @@
 mod cat;
 mod copy_from_local;
 mod copy_to_local;
+mod distributed_load;
 mod free;
 mod leader;
 mod load;
@@ -39,7 +40,9 @@ pub(super) fn run(command: FsCommand, define: Vec<String>) -> ExitCode {
         FsCommand::CopyToLocal(args) => copy_to_local::run(client, &args).await,
         FsCommand::Free { force, path } => free::run(client, &path, force).await,
         FsCommand::Leader => leader::run(client).await,
-        FsCommand::Load { local: _, path } => load::run(client, &path).await,
+        FsCommand::DistributedLoad(args) => distributed_load::run(client, &args).await,
+        FsCommand::Load(args) if args.is_job() => distributed_load::as_job(client, &args).await,
+        FsCommand::Load(args) => load::run(client, &args.path).await,
         FsCommand::Location { path } => location::run(client, &path).await,
         FsCommand::Ls(args) => ls::run(client, &args).await,
         FsCommand::MasterInfo => master_info::run(client).await,

@@ -36,6 +36,8 @@ pub struct State {
     ended: watch::Sender<u64>,
     /// Woken by every new intent.
     intents: Notify,
+    /// Woken by every new preload.
+    preloads: Notify,
 }
 
 impl State {
@@ -50,6 +52,7 @@ impl State {
             settled: Settled::default(),
             ended: watch::Sender::new(0),
             intents: Notify::new(),
+            preloads: Notify::new(),
         }
     }
 
@@ -87,6 +90,11 @@ impl State {
     /// Waits until a new intent was applied.
     pub(crate) async fn new_intent(&self) {
         self.intents.notified().await;
+    }
+
+    /// Waits until a new preload was applied.
+    pub(crate) async fn new_preload(&self) {
+        self.preloads.notified().await;
     }
 
     /// Changes whenever a side effect has ended.
@@ -133,6 +141,9 @@ impl State {
             }
             if applied.intent != 0 {
                 self.intents.notify_one();
+            }
+            if applied.preload != 0 {
+                self.preloads.notify_one();
             }
             answers.push(Bytes::from(applied.encode_to_vec()));
             self.applied.send_replace(*index);

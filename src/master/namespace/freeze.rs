@@ -8,6 +8,7 @@ use super::view::{MountPoint, RegisteredWorker};
 use super::{encode, identity::Identity};
 use goosefs_core::id::{IntentId, MountId, WorkerId};
 use goosefs_core::proto::image::{End, Head, Record, record};
+use goosefs_core::proto::internal::Preload;
 use goosefs_core::raft::{ClusterMark, Frozen};
 use prost::Message;
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ struct Image {
     inodes: Table,
     answers: Answers,
     intents: BTreeMap<IntentId, Arc<Running>>,
+    preloads: BTreeMap<u64, Arc<Preload>>,
 }
 
 impl Namespace {
@@ -54,6 +56,7 @@ impl Namespace {
             inodes: self.inodes.clone(),
             answers: self.answers.clone(),
             intents: self.intents.clone(),
+            preloads: self.preloads.clone(),
         })
     }
 }
@@ -83,6 +86,9 @@ impl Frozen for Image {
         for running in self.intents.values() {
             records.put(record::Record::Intent(encode::running(running)))?;
         }
+        for preload in self.preloads.values() {
+            records.put(record::Record::Preload(preload.as_ref().clone()))?;
+        }
         let end = End { records: records.count };
         records.put(record::Record::End(end))?;
         records.flush()
@@ -90,6 +96,7 @@ impl Frozen for Image {
 
     fn records(&self) -> u64 {
         let few = self.identities.len() + self.mounts.len() + self.workers.len() + self.intents.len();
+        let few = few + self.preloads.len();
         let answers = self.answers.sessions.len() + self.answers.vendor().count();
         // Head and end.
         2 + self.inodes.len() + (few + answers) as u64

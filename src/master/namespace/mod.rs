@@ -33,6 +33,7 @@ mod numbers;
 mod outcome;
 mod pages;
 mod persist;
+mod preloads;
 mod read;
 mod remove;
 mod rename;
@@ -51,6 +52,7 @@ pub use view::{
 
 use goosefs_core::error::Result;
 use goosefs_core::id::{InodeId, IntentId, MountId, WorkerId};
+use goosefs_core::proto::internal::Preload;
 use goosefs_core::proto::journal::entry::Command;
 use goosefs_core::proto::journal::{self, Found, RegisterWorker};
 use goosefs_core::raft::ClusterMark;
@@ -80,6 +82,7 @@ pub struct Namespace {
     workers: BTreeMap<WorkerId, Arc<RegisteredWorker>>,
     intents: BTreeMap<IntentId, Arc<Running>>,
     answers: Answers,
+    preloads: BTreeMap<u64, Arc<Preload>>,
 
     // What is derived from it.
     derived: Derived,
@@ -133,6 +136,7 @@ impl Namespace {
             workers: BTreeMap::new(),
             intents: BTreeMap::new(),
             answers: Answers::default(),
+            preloads: BTreeMap::new(),
             derived: Derived::default(),
             held_inodes: BTreeMap::new(),
             held_names: BTreeMap::new(),
@@ -197,6 +201,8 @@ impl Namespace {
             Command::FinishIntent(command) => self.finish_intent(step, command),
             Command::PersistFile(command) => self.persist_file(step, command),
             Command::DeclareLost(command) => self.declare_lost(step, command),
+            Command::SubmitPreload(command) => self.submit_preload(step, command),
+            Command::AdvancePreload(command) => self.advance_preload(step, command),
         }
     }
 

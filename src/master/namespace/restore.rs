@@ -96,6 +96,9 @@ impl Namespace {
                 self.answers.push_vendor(&op, answer, at_ms, &mut self.vendor_places);
             }
             record::Record::Intent(running) => self.hold(decode::running(running)?),
+            record::Record::Preload(preload) => {
+                self.preloads.insert(preload.id, Arc::new(preload));
+            }
             record::Record::Head(_) | record::Record::End(_) => {
                 return Err(corrupt("it has more than one head"));
             }

@@ -6,7 +6,9 @@ use goosefs_core::error::Code;
 use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::proto::internal::{ClusterMark, SessionOp, VendorOp, WorkerAddress, WriteType};
 use goosefs_core::proto::journal::entry::Command;
-use goosefs_core::proto::journal::{Found, Mount, RegisterWorker, RemoveWorker, SetAttributes};
+use goosefs_core::proto::journal::{
+    Found, Mount, RegisterWorker, RemoveWorker, SetAttributes, SubmitPreload,
+};
 
 /// Something of everything.
 fn full() -> Bed {
@@ -52,6 +54,7 @@ fn full() -> Bed {
     bed.as_vendor(VendorOp { most: 1, least: 2 }, mkdir(0, "v", false));
     bed.as_vendor(VendorOp { most: 1, least: 3 }, remove(0, "e"));
     bed.intent(rename(0, "f", 0, "g", false));
+    bed.ok(Command::SubmitPreload(SubmitPreload { path: "/d".into(), options: None }));
     bed
 }
 

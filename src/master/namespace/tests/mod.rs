@@ -8,5 +8,6 @@ mod intents;
 mod loading;
 mod model;
 mod mounts;
+mod preloads;
 mod retries;
 mod size;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `nodes` | the inode service: lookups, listings, changes by inode |
 //! | `cluster` | versions, mounts, workers, heartbeats, the cluster itself |
+//! | `preloads` | trees that are to be cached |
 //! | `digest` | what this master's own copy of the namespace is |
 //!
 //! Lookups and attributes that are in memory are answered on the connection's own task, under the same lease as all reads.
@@ -13,6 +14,7 @@
 mod cluster;
 mod digest;
 mod nodes;
+mod preloads;
 
 use crate::authority::Who;
 use crate::master::Master;
@@ -166,6 +168,9 @@ impl FrameService for Frames {
             method::HEARTBEAT => self.answer(call, cluster::heartbeat).await,
             method::COMMIT_BLOCK => self.answer(call, cluster::commit_block).await,
             method::CLUSTER => self.answer(call, cluster::cluster).await,
+            method::SUBMIT_PRELOAD => self.answer_for(call, preloads::submit).await,
+            method::PRELOADS => self.answer(call, preloads::list).await,
+            method::STOP_PRELOAD => self.answer_for(call, preloads::stop).await,
             method::DIGEST => self.answer(call, digest::digest).await,
             other => {
                 let error = Error::new(Code::Unimplemented, format!("masters do not serve {}", other.name));
