@@ -10,6 +10,7 @@ mod backup;
 mod bad_input;
 mod bad_storage;
 mod files;
+mod jobs;
 mod masters;
 mod quorum;
 mod settings;
