@@ -81,8 +81,25 @@ uninstall_chart() {
     equals "the definitions stay" "datasets.data.fluid.io goosefsruntimes.data.fluid.io" \
         "$(echo $(kubectl get crd -o name | sed 's#.*/##' | sort))"
     eventually 60 "no pod is left" no_pods
+    beside_fluid
     seen=$(helm install "${RELEASE[@]}" 2>&1) || failed "helm install after helm uninstall" "$seen"
     eventually 60 "installed again, all pods run" fluid_system_is_complete
+}
+
+# What would be installed where Fluid is, which owns Datasets and the driver's name.
+beside_fluid() {
+    local seen release=meta.helm.sh/release-name
+    kubectl annotate --overwrite crd datasets.data.fluid.io "$release=fluid" >/dev/null
+    printf 'apiVersion: storage.k8s.io/v1\nkind: CSIDriver\nmetadata: {name: fuse.csi.fluid.io}\nspec: {}\n' >"$K8S_RUN/driver.yaml"
+    kubectl create -f "$K8S_RUN/driver.yaml" >/dev/null
+    seen=$(helm install "${RELEASE[@]}" --dry-run=server 2>&1) || failed "helm install --dry-run=server" "$seen"
+    contains "beside Fluid the driver has another name" "name: fuse.csi.goosefs.io" "$seen"
+    contains "beside Fluid there is the controller of runtimes" "name: goosefsruntime-controller" "$seen"
+    contains "beside Fluid Datasets hold nobody up" "args: [controller, uninstall-check, --only, goosefsruntime]" "$seen"
+    seen=$(grep -E '^  name: (dataset-controller|datasets.data.fluid.io|fuse.csi.fluid.io)$' <<<"$seen" || true)
+    equals "beside Fluid nothing of its own is installed" "" "$seen"
+    kubectl delete csidriver fuse.csi.fluid.io >/dev/null
+    kubectl annotate --overwrite crd datasets.data.fluid.io "$release=goosefs" >/dev/null
 }
 
 nothing_of_the_runtime() {
