@@ -2,9 +2,13 @@
 //!
 //! The settings of a mount go through the masters' log, snapshots and backups and are shown to people, so a credential
 //! among them is a reference, `${file:/path}` or `${env:NAME}`, that each master and worker reads where it runs. Values
-//! themselves may stand in the properties of a process only. Called by whoever makes, shows or connects mounts.
+//! themselves may stand in the properties of a process, and in the file of mounts that masters and workers have
+//! (`goosefs.master.mounts.file`): to others a master tells `${mounts:FILE#PATH}` for them. Called by whoever makes, shows or connects mounts.
 
+use goosefs_core::path::NsPath;
 use goosefs_core::{Code, Error, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Settings that are credentials of a storage.
 const CREDENTIALS: [&str; 9] = [
@@ -30,6 +34,8 @@ const INSTEAD: &str = "give ${file:/path} or ${env:NAME}, which every master and
 enum Reference<'a> {
     File(&'a str),
     Variable(&'a str),
+    /// In a file of mounts, by the path of the mount.
+    Mounts(&'a str, &'a str),
 }
 
 impl Reference<'_> {
@@ -39,6 +45,7 @@ impl Reference<'_> {
         match kind {
             "file" => Some(Reference::File(place)),
             "env" => Some(Reference::Variable(place)),
+            "mounts" => place.split_once('#').map(|(file, path)| Reference::Mounts(file, path)),
             _ => None,
         }
     }
@@ -70,6 +77,29 @@ pub fn check_mount<'a>(options: impl IntoIterator<Item = (&'a String, &'a String
     }
 }
 
+/// The settings of the mount at `path` as they may be told to anybody: instead of a credential itself, where it lies in
+/// `file`, the file of mounts that it comes from.
+#[must_use]
+pub fn told(file: &Path, path: &str, mut options: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let plain = |(name, value): &(&String, &mut String)| {
+        CREDENTIALS.contains(&name.as_str()) && Reference::of(value).is_none()
+    };
+    for (_, value) in options.iter_mut().filter(plain) {
+        *value = format!("${{mounts:{}#{path}}}", file.display());
+    }
+    options
+}
+
+/// What the file of mounts `file` has for the setting `name` of the mount at `path`.
+fn in_mounts(file: &str, path: &str, name: &str) -> Option<String> {
+    let all: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
+    let at = |mount: &&serde_json::Value| {
+        mount["path"].as_str().and_then(|at| NsPath::parse(at).ok()).is_some_and(|at| at.as_str() == path)
+    };
+    let mount = all["mounts"].as_array()?.iter().find(at)?;
+    mount["options"][name].as_str().map(str::to_owned)
+}
+
 /// The credential `value` of the setting `name`, got from where it lies. Blocks for the reading of a small file.
 ///
 /// # Errors
@@ -83,6 +113,8 @@ pub(crate) fn resolve(name: &str, value: &str) -> Result<String> {
         None => value.to_owned(),
         Some(Reference::File(path)) => std::fs::read_to_string(path)
             .map_err(|cause| refuse(format!("file {path} cannot be read: {cause}")).caused_by(cause))?,
+        Some(Reference::Mounts(file, path)) => in_mounts(file, path, name)
+            .ok_or_else(|| refuse(format!("the file of mounts {file} has none for {path}")))?,
         Some(Reference::Variable(variable)) => std::env::var(variable)
             .map_err(|_| refuse(format!("environment variable {variable} is not set")))?,
     };
@@ -97,7 +129,6 @@ pub(crate) fn resolve(name: &str, value: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn of(name: &str, value: &str) -> BTreeMap<String, String> {
         BTreeMap::from([(name.to_owned(), value.to_owned())])
@@ -120,6 +151,26 @@ mod tests {
             check_mount(&of(name, "${env:X}")).unwrap();
         }
         check_mount(&of("fs.cosn.bucket.region", "ap-x")).unwrap();
+    }
+
+    #[test]
+    fn of_a_file_of_mounts_only_the_place_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mounts.json");
+        let text = r#"{"generation": 1, "mounts": [{"path": "/a", "options": {}},
+            {"path": "/b/", "uri": "s3://b", "options": {"aws.secretKey": "geheim", "x": "1"}}]}"#;
+        std::fs::write(&file, text).unwrap();
+        let mut options = of("aws.secretKey", "geheim");
+        options.insert("x".to_owned(), "1".to_owned());
+        let told = told(&file, "/b", options);
+        assert!(!format!("{told:?}").contains("geheim") && told["x"] == "1", "{told:?}");
+        check_mount(&told).unwrap();
+        assert_eq!(resolve("aws.secretKey", &told["aws.secretKey"]).unwrap(), "geheim");
+        for path in ["/a", "/c"] {
+            let reference = format!("${{mounts:{}#{path}}}", file.display());
+            let error = resolve("aws.secretKey", &reference).unwrap_err();
+            assert!(error.message.contains(path) && !error.message.contains("geheim"), "{error}");
+        }
     }
 
     #[test]

@@ -111,3 +111,31 @@ fn mounts_take_references_only(cluster: &DevCluster, endpoint: &str, id: &str, k
     let shown = cluster.goosefs(&["getConf", "aws.secretKey", "-Daws.secretKey=geheim"]).stdout;
     assert_eq!(shown.trim(), "******");
 }
+
+#[test]
+fn keys_in_the_file_of_mounts_reach_masters_and_workers_and_nobody_else() {
+    let _turn = turn();
+    let Some(server) = or_skip("the file of mounts", S3Server::start(Speaks::Http)) else { return };
+    fs::create_dir_all(server.bucket().join("data")).unwrap();
+    fs::write(server.bucket().join("data/file"), "in the bucket").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mounts.json");
+    let options = serde_json::json!({
+        "aws.accessKeyId": S3Server::ID,
+        "aws.secretKey": S3Server::KEY,
+        "goosefs.underfs.s3.endpoint": server.endpoint(),
+    });
+    let mount = serde_json::json!({"path": "/kept", "uri": "s3://tests/data", "options": options});
+    fs::write(&file, serde_json::json!({"generation": 1, "mounts": [mount]}).to_string()).unwrap();
+    let args = vec![format!("-Dgoosefs.master.mounts.file={}", file.display())];
+    let cluster = DevCluster::start(Launch { args, ..Launch::new(GOOSEFS) }).unwrap();
+    goosefs_harness::wait_for("the mount is there", || {
+        cluster.goosefs(&["fs", "mount"]).stdout.contains("s3://tests/data")
+    });
+    let cat = cluster.goosefs(&["fs", "cat", "/kept/file"]);
+    assert_eq!((cat.code, cat.stdout.as_str()), (Some(0), "in the bucket"), "{cat:?}");
+    let table = cluster.goosefs(&["fs", "mount"]).stdout;
+    assert!(table.contains("******") && !table.contains(S3Server::KEY), "{table}");
+    assert_hidden(&cluster);
+    cluster.finish().unwrap();
+}

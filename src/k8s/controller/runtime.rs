@@ -233,7 +233,10 @@ async fn refresh_files(given: &Given<'_>, context: &Context) -> Result<()> {
     let text = format!("{} {}", files::cluster(given), given.mounts_generation);
     let mark = format!("{:08x}", goosefs_core::checksum::crc32c(text.as_bytes()));
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &given.names.namespace);
-    for pod in pods_of(given, "goosefs-master", context).await? {
+    let mut all = pods_of(given, "goosefs-master", context).await?;
+    // Workers read the keys of mounts in theirs.
+    all.extend(pods_of(given, "goosefs-worker", context).await?);
+    for pod in all {
         if pod.annotations().get(FILES_MARK) == Some(&mark) || pod.metadata.deletion_timestamp.is_some() {
             continue;
         }

@@ -9,6 +9,7 @@ use crate::namespace::MountPoint;
 use goosefs_core::path::NsPath;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
+use goosefs_ufs::secret;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use std::collections::btree_map::Entry;
@@ -191,6 +192,19 @@ impl Desired {
         })
     }
 
+    /// As [`Desired::options_of`], as they may be told to anybody who asks: for credentials of the file, where they lie. Workers
+    /// have the file at the same place.
+    ///
+    /// # Errors
+    /// As [`Desired::options_of`].
+    pub(crate) fn told_options_of(&self, mount: &MountPoint) -> Result<BTreeMap<String, String>> {
+        let options = self.options_of(mount)?;
+        Ok(match &self.file {
+            Some(file) if mount.generation > 0 => secret::told(file, &mount.path, options),
+            _ => options,
+        })
+    }
+
     /// # Errors
     /// `InvalidArgument` when the file says what is mounted at `path`: it would have its way again at once.
     pub(crate) fn check_free(&self, path: &str) -> Result<()> {
@@ -216,7 +230,7 @@ mod tests {
     use goosefs_core::id::{InodeId, MountId};
 
     const TEXT: &str = r#"{"generation":4,"mounts":[
-        {"path":"/a/","uri":"s3://b/x","readOnly":true,"shared":false,"options":{"key":"hidden"}},
+        {"path":"/a/","uri":"s3://b/x","readOnly":true,"shared":false,"options":{"aws.secretKey":"hidden"}},
         {"path":"/a","uri":"s3://b/y","options":{}},
         {"path":"b","uri":"s3://b/y"},
         {"path":"/c","uri":""}]}"#;
@@ -234,7 +248,7 @@ mod tests {
     fn option_values_appear_in_no_message() {
         let listed = Listed::parse(TEXT).unwrap();
         assert!(!format!("{listed:?}").contains("hidden"), "{listed:?}");
-        let typed = TEXT.replace("{\"key\":\"hidden\"}", "\"hidden\"");
+        let typed = TEXT.replace("{\"aws.secretKey\":\"hidden\"}", "\"hidden\"");
         let error = Listed::parse(&typed).unwrap_err();
         assert!(error.message.contains("line 2") && !error.message.contains("hidden"), "{error}");
     }
@@ -255,7 +269,9 @@ mod tests {
             options: BTreeMap::new(),
             generation,
         };
-        assert_eq!(desired.options_of(&mount("/a", 4)).unwrap()["key"], "hidden");
+        assert_eq!(desired.options_of(&mount("/a", 4)).unwrap()["aws.secretKey"], "hidden");
+        let told = desired.told_options_of(&mount("/a", 4)).unwrap();
+        assert!(told["aws.secretKey"].starts_with("${mounts:"), "{told:?}");
         assert!(desired.options_of(&mount("/a", 0)).unwrap().is_empty(), "made by a person");
         assert_eq!(desired.options_of(&mount("/z", 4)).unwrap_err().code, Code::Unavailable);
         desired.check_free("/z").unwrap();

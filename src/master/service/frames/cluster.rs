@@ -48,7 +48,7 @@ pub(super) async fn mounts(master: Arc<Master>, _: MountsRequest) -> Result<Moun
     let mounts = master.journal.read()?.mounts();
     let entry = |mount: crate::namespace::MountPoint| MountEntry {
         // Who cannot connect for want of them is told by the storage.
-        options: master.desired.options_of(&mount).unwrap_or_default().into_iter().collect(),
+        options: master.desired.told_options_of(&mount).unwrap_or_default().into_iter().collect(),
         mount: mount.id.0,
         path: mount.path,
         ufs: mount.ufs,
