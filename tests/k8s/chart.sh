@@ -73,8 +73,7 @@ uninstall_chart() {
     refuses "helm uninstall with live objects" "GooseFSRuntime default/hbase" helm uninstall goosefs -n fluid-system
     seen=$(helm rollback goosefs -n fluid-system 2>&1) || failed "helm rollback after a refused uninstall" "$seen"
     passed "helm rollback makes the release whole again"
-    kubectl delete pod reader --wait=true >/dev/null
-    contains "the Dataset can be deleted" "deleted" "$(timeout 120 "$K8S_CLUSTER/kubectl" delete dataset hbase 2>&1)"
+    delete_while_in_use
     eventually 60 "no object of the runtime is left" nothing_of_the_runtime
     for number in 1 2 3; do check_node_is_clean "$number"; done
     seen=$(helm uninstall goosefs -n fluid-system --wait 2>&1) || failed "helm uninstall" "$seen"
@@ -85,6 +84,21 @@ uninstall_chart() {
     seen=$(helm install "${RELEASE[@]}" 2>&1) || failed "helm install after helm uninstall" "$seen"
     eventually 60 "installed again, all pods run" fluid_system_is_complete
 }
+
+# A Dataset that a pod uses stays until the pod is gone, and serves.
+delete_while_in_use() {
+    kubectl delete dataset hbase --wait=false >/dev/null
+    eventually 20 "a Dataset in use is not deleted, and an event names the pod" says 'ErrorDeleteDataset.*reader' \
+        kubectl get events --field-selector involvedObject.kind=Dataset \
+        -o 'jsonpath={range .items[*]}{.reason} {.message}{"\n"}{end}'
+    contains "it is being deleted" "20" "$(kubectl get dataset hbase -o 'jsonpath={.metadata.deletionTimestamp}')"
+    equals "all nine pods stay" 9 "$(kubectl get pod -l app=goosefs -o name | wc -l)"
+    check_reading
+    kubectl delete pod reader --wait=true >/dev/null
+    eventually 90 "once the pod is gone the Dataset goes" no_dataset
+}
+
+no_dataset() { [ -z "$(kubectl get dataset,goosefsruntime -o name)" ]; }
 
 # What would be installed where Fluid is, which owns Datasets and the driver's name.
 beside_fluid() {
