@@ -2,7 +2,9 @@
 //! processes.
 
 use super::path;
-use goosefs_core::proto::internal::{Caller, HelloRequest, MountsRequest, MountsResponse};
+use goosefs_core::proto::internal::{
+    Caller, ClusterRequest, ClusterResponse, HelloRequest, MountsRequest, MountsResponse,
+};
 use goosefs_core::proto::method;
 use goosefs_core::rpc::frame::{Channel, Target};
 use goosefs_core::task::Tasks;
@@ -151,6 +153,11 @@ async fn the_list_alone_scales_masters_from_one_to_five_and_back_under_a_writer(
     masters.ready(0).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let writing = writer(&masters, stop.clone());
+    // Listed, and taken back before it came: it is not looked for any more.
+    list(&masters, 2, 1, false);
+    wait_until("the second one to be known", || async { known(&masters).await == [0, 1] }).await.unwrap();
+    list(&masters, 1, 1, false);
+    wait_until("it to be forgotten", || async { known(&masters).await == [0] }).await.unwrap();
     // One that is started before it is listed waits for its place.
     masters.start(2, &[]).unwrap();
     wait_for("it to say so", || masters.log(2).contains("it lists 1 masters, and this one has --id 2"));
@@ -196,15 +203,26 @@ fn entry(at: &str, uri: &Path, read_only: bool) -> Value {
     json!({"path": at, "uri": uri.display().to_string(), "readOnly": read_only, "shared": false, "options": {}})
 }
 
+/// A connection of frames to master `id`, as the controller makes one.
+async fn dial(masters: &MasterProcesses, id: usize, tasks: &Tasks) -> Option<Channel> {
+    let caller = Some(Caller { user: "root".to_owned(), ..Caller::default() });
+    let hello = HelloRequest { version: 1, cluster: None, role: "controller".to_owned(), caller };
+    Channel::connect(&Target::Tcp(masters.rpc(id)), hello, tasks, LONG).await.ok()
+}
+
+/// The slots that master 0 knows of.
+async fn known(masters: &MasterProcesses) -> Vec<u32> {
+    let tasks = Tasks::new("test");
+    let Some(channel) = dial(masters, 0, &tasks).await else { return Vec::new() };
+    let told: ClusterResponse = channel.call(method::CLUSTER, &ClusterRequest {}).await.unwrap_or_default();
+    told.masters.iter().map(|master| master.slot).collect()
+}
+
 /// What the leader says of its mounts.
 async fn told(masters: &MasterProcesses) -> Option<MountsResponse> {
     let tasks = Tasks::new("test");
     for id in 0..masters.count() {
-        let caller = Some(Caller { user: "root".to_owned(), ..Caller::default() });
-        let hello = HelloRequest { version: 1, cluster: None, role: "controller".to_owned(), caller };
-        let Ok(channel) = Channel::connect(&Target::Tcp(masters.rpc(id)), hello, &tasks, LONG).await else {
-            continue;
-        };
+        let Some(channel) = dial(masters, id, &tasks).await else { continue };
         if let Ok(response) = channel.call(method::MOUNTS, &MountsRequest {}).await {
             return Some(response);
         }

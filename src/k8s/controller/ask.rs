@@ -32,6 +32,8 @@ const PAGE: u32 = 1000;
 pub(super) struct Cluster {
     /// Slot of the leading master and its name as masters know it.
     pub(super) leader: Option<String>,
+    /// Slots up to the highest master that takes part.
+    pub(super) slots: usize,
     /// Bytes that live workers can cache, and do.
     pub(super) capacity: u64,
     pub(super) used: u64,
@@ -79,15 +81,18 @@ pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Clust
         let channel = dial(address, tasks).await.ok()?;
         let answer: ClusterResponse = soon(channel.call(method::CLUSTER, &ClusterRequest {})).await?;
         let own = answer.masters.iter().find(|master| master.leader && master.self_)?.rpc.clone();
-        Some((address.clone(), channel, own))
+        let highest = answer.masters.iter().map(|master| master.slot).max()?;
+        Some((address.clone(), channel, own, highest as usize + 1))
     });
-    let (address, channel, own) = futures::future::join_all(asked).await.into_iter().flatten().next()?;
+    let (address, channel, own, slots) =
+        futures::future::join_all(asked).await.into_iter().flatten().next()?;
     let workers: WorkersResponse = soon(channel.call(method::WORKERS, &WorkersRequest {})).await?;
     let mounts: MountsResponse = soon(channel.call(method::MOUNTS, &MountsRequest {})).await?;
     let _counts: StatFsResponse = soon(channel.call(method::STAT_FS, &StatFsRequest {})).await?;
     let live = || workers.workers.iter().filter(|worker| worker.live);
     Some(Cluster {
         leader: Some(own),
+        slots,
         capacity: live().map(|worker| worker.capacity).sum(),
         used: live().map(|worker| worker.used).sum(),
         failures: mounts

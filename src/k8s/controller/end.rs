@@ -85,6 +85,7 @@ async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Re
         image: &context.image,
         driver: &context.driver,
         masters: masters_of(runtime),
+        master_pods: masters_of(runtime),
         durable: false,
         cluster_id: String::new(),
         epoch: 0,

@@ -1,7 +1,7 @@
 //! The controller: makes of Datasets and GooseFSRuntimes what they ask for.
 //!
 //! [`plan`] says which objects there shall be, without I/O; [`runtime`] and [`dataset`] look, apply, and say what is
-//! ([`place`] labels nodes, [`roll`] makes masters anew, [`tell`] finds the words, [`end`] takes everything away).
+//! ([`place`] labels nodes, [`roll`] makes masters anew, [`shrink`] keeps those that still vote, [`tell`] finds the words, [`end`] takes everything away).
 //! Watches wake them; [`ask`] asks masters for what only they know; [`lease`] lets one controller of several work; [`leave`] says what would be left behind.
 //! Started by `goosefs controller`, which serves the metrics.
 
@@ -16,6 +16,7 @@ mod place;
 mod plan;
 mod roll;
 mod runtime;
+mod shrink;
 mod tell;
 mod totals;
 

@@ -9,7 +9,7 @@ use super::phase::set_condition;
 use super::plan::names::{MASTER_RPC, Names};
 use super::plan::{self, Given, files, masters_of};
 use super::tell::{Seen, all_mounted, tell, tell_dataset, transitions};
-use super::{end, place, roll};
+use super::{end, place, roll, shrink};
 use crate::crd::{
     Dataset, DatasetStatus, GooseFSRuntime, GooseFSRuntimeStatus, JournalStatus, JournalType, check,
 };
@@ -77,6 +77,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
         image: &context.image,
         driver: &context.driver,
         masters: masters_of(runtime),
+        master_pods: masters_of(runtime),
         durable: durable(runtime, &mut status, context).await?,
         cluster_id: status.cluster_id.clone().unwrap_or_else(|| runtime.uid().unwrap_or_default()),
         epoch: status.epoch.unwrap_or(1),
@@ -87,6 +88,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
     };
     given.mounts_generation = mounts_generation(&given, context).await?;
     given.config_mark = plan::config_mark(&given)?;
+    given.master_pods = shrink::pods(&given, context).await?;
     for object in plan::objects(&given)? {
         context.apply(&object).await?;
     }
@@ -107,7 +109,9 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
     let total = mounted.and_then(|cluster| context.totals.of(&what, &cluster.address, &context.tasks));
     say_of_dataset(&given, tell_dataset(&given, &seen, &status, total)?, context).await?;
     let rolling = roll::roll(&given, &seen, context).await?;
-    let settled = !rolling && status.master_phase.as_deref() == Some("Ready") && status.bootstrapped;
+    let shrinking = given.master_pods > given.masters;
+    let settled =
+        !rolling && !shrinking && status.master_phase.as_deref() == Some("Ready") && status.bootstrapped;
     Ok(Action::requeue(if settled { FIGURES } else { SOON }))
 }
 
@@ -254,6 +258,17 @@ async fn pods_of(given: &Given<'_>, role: &str, context: &Context) -> Result<Vec
     Ok(all.map_err(|error| api_error("list pods", error))?.items)
 }
 
+/// Where masters are asked: at their pods.
+pub(super) async fn addresses_of_masters(given: &Given<'_>, context: &Context) -> Result<Vec<String>> {
+    let pods = pods_of(given, "goosefs-master", context).await?;
+    Ok(pods.iter().filter_map(address_of).collect())
+}
+
+fn address_of(pod: &Pod) -> Option<String> {
+    let ip = pod.status.as_ref()?.pod_ip.clone()?;
+    Some(if ip.contains(':') { format!("[{ip}]:{MASTER_RPC}") } else { format!("{ip}:{MASTER_RPC}") })
+}
+
 /// Looks at what there is, and asks the masters.
 async fn see(given: &Given<'_>, context: &Context) -> Result<Seen> {
     let sets: Api<StatefulSet> = Api::namespaced(context.client.clone(), &given.names.namespace);
@@ -265,11 +280,7 @@ async fn see(given: &Given<'_>, context: &Context) -> Result<Seen> {
     let fuse =
         daemons.get(&given.names.fuse()).await.map_err(|error| api_error("get the FUSE pods", error))?;
     let pods = pods_of(given, "goosefs-master", context).await?;
-    let address = |pod: &Pod| {
-        let ip = pod.status.as_ref()?.pod_ip.clone()?;
-        Some(if ip.contains(':') { format!("[{ip}]:{MASTER_RPC}") } else { format!("{ip}:{MASTER_RPC}") })
-    };
-    let addresses: Vec<String> = pods.iter().filter_map(address).collect();
+    let addresses: Vec<String> = pods.iter().filter_map(address_of).collect();
     let cluster = if given.bootstrap {
         ask::cluster(&addresses, &context.tasks).await
     } else {

@@ -58,7 +58,14 @@ impl Node {
         if !self.inner.metrics.borrow_watched().state.is_leader() || !self.inner.members.settled() {
             return false;
         }
-        let steps = roster.steps(me.config.slot, &self.inner.members.slots());
+        let members = self.inner.members.slots();
+        // Those that were listed and never came are not waited for any more.
+        let gone: Vec<u32> =
+            me.others().filter(|slot| !roster.lists(*slot) && !members.contains(slot)).collect();
+        for slot in gone {
+            me.edit_addresses(|ours, now_ms| ours.set_removed(slot, true, now_ms)).await;
+        }
+        let steps = roster.steps(me.config.slot, &members);
         if steps.is_empty() {
             *told = None;
         }

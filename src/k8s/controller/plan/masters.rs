@@ -15,7 +15,7 @@ const JOURNAL_SIZE: &str = "10Gi";
 
 pub(super) fn objects(given: &Given<'_>) -> Vec<Object> {
     let mut all = vec![service(given, &given.names.masters(), None)];
-    all.extend((0..given.masters).map(|slot| service(given, &given.names.master(slot), Some(slot))));
+    all.extend((0..given.master_pods).map(|slot| service(given, &given.names.master(slot), Some(slot))));
     all.push(disruption_budget(given));
     all.push(stateful_set(given));
     all
@@ -123,7 +123,7 @@ fn stateful_set(given: &Given<'_>) -> Object {
         &given.names.masters(),
         without_nothing(json!({
             "spec": {
-                "replicas": given.masters,
+                "replicas": given.master_pods,
                 "serviceName": given.names.masters(),
                 "podManagementPolicy": "Parallel",
                 "updateStrategy": {"type": "OnDelete"},

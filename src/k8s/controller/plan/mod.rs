@@ -55,6 +55,8 @@ pub(crate) struct Given<'a> {
     pub(crate) driver: &'a str,
     /// Number of masters.
     pub(crate) masters: usize,
+    /// Number of their pods: more while some that are to go still vote.
+    pub(crate) master_pods: usize,
     /// Journals lie on claims.
     pub(crate) durable: bool,
     /// Names the cluster for good.

@@ -10,6 +10,7 @@ fn given<'a>(dataset: &'a Dataset, runtime: &'a GooseFSRuntime) -> Given<'a> {
         image: "goosefs:1",
         driver: "fuse.csi.fluid.io",
         masters: masters_of(runtime),
+        master_pods: masters_of(runtime),
         durable: false,
         cluster_id: "r-uid".to_owned(),
         epoch: 1,
