@@ -3,7 +3,7 @@
 use super::context::{Context, api_error};
 use super::plan::Given;
 use super::plan::nodes::{EXCLUSIVE, Wanted, choose};
-use crate::crd::{LaunchPolicy, Placement};
+use crate::crd::{CleanPolicy, LaunchPolicy, Placement};
 use goosefs_core::Result;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -35,15 +35,23 @@ pub(super) async fn place(given: &Given<'_>, context: &Context) -> Result<()> {
     let fuse = spec.fuse.as_ref();
     let eager = fuse.is_none_or(|fuse| fuse.launch_policy == LaunchPolicy::Eager);
     let global = fuse.is_some_and(|fuse| fuse.global);
+    let stays = fuse_stays(fuse.and_then(|fuse| fuse.clean_policy));
     for node in &all {
         let name = node.name_any();
         let worker = workers.contains(&name);
         let had_fuse = node.labels().contains_key(&given.names.fuse_label());
-        // Once there, FUSE stays until the runtime goes: pods may come back.
-        let fuse = global || worker && eager || used.contains(&name) || had_fuse;
+        let fuse = global || worker && eager || used.contains(&name) || had_fuse && stays;
         label_node(node, given, worker, fuse, wanted.exclusive.as_deref(), context).await?;
     }
     Ok(())
+}
+
+/// Whether FUSE, once on a node, stays until the runtime goes although no pod there uses it: pods may come back.
+fn fuse_stays(policy: Option<CleanPolicy>) -> bool {
+    match policy.unwrap_or_default() {
+        CleanPolicy::OnDemand => false,
+        CleanPolicy::OnRuntimeDeleted | CleanPolicy::OnFuseChanged => true,
+    }
 }
 
 /// Gives a node the labels that it shall have, and takes away those that it shall not.
