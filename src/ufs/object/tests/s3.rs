@@ -318,3 +318,23 @@ async fn a_transfer_that_breaks_off_goes_on_and_never_with_another_version() {
     };
     assert_eq!(error.code, Code::Stale, "{error}");
 }
+
+#[tokio::test]
+async fn that_no_keys_are_set_is_told() {
+    let Some(server) = server("no keys on S3", Speaks::Http) else { return };
+    let endpoint = server.endpoint();
+    let endpoint = ("goosefs.underfs.s3.endpoint", endpoint.as_str());
+    let short = [
+        ("goosefs.underfs.object.connection.timeout", "300ms"),
+        ("goosefs.underfs.object.header.timeout", "500ms"),
+    ];
+    // Where a machine's role would be asked for, nobody answers.
+    let ufs = mounted("s3://tests/x", &[endpoint, short[0], short[1]]).unwrap();
+    let began = std::time::Instant::now();
+    let error = ufs.stat("").await.unwrap_err();
+    assert_told(&error, Code::PermissionDenied, &["s3://tests/x", "no credentials are set"]);
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    let anonymous = mounted("s3://tests/x", &[endpoint, ("goosefs.underfs.s3.anonymous", "true")]).unwrap();
+    let error = anonymous.stat("").await.unwrap_err();
+    assert_told(&error, Code::PermissionDenied, &["s3://tests/x", "AccessDenied"]);
+}
