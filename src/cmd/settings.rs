@@ -9,6 +9,7 @@ use goosefs_core::telemetry::{self, Format};
 /// # Errors
 /// What is wrong with a property, file or `-D`.
 pub(super) fn load(role: &'static str, define: Vec<String>) -> anyhow::Result<Properties> {
+    goosefs_ufs::secret::check_command_line(&define)?;
     let (properties, warnings) =
         Properties::load(&Environment::of_process(), &Overrides { definitions: define, role })?;
     let format = match properties.choice(&keys::LOGS_FORMAT)?.as_str() {

@@ -77,6 +77,22 @@ pub fn check_mount<'a>(options: impl IntoIterator<Item = (&'a String, &'a String
     }
 }
 
+/// Refuses definitions (`name=value`) of a command line that hold a credential itself: whoever lists processes sees it.
+///
+/// # Errors
+/// `InvalidArgument` naming the setting and not its value.
+pub fn check_command_line(definitions: &[String]) -> Result<()> {
+    let mut split = definitions.iter().filter_map(|definition| definition.split_once('='));
+    match split.find(|(name, value)| CREDENTIALS.contains(name) && Reference::of(value).is_none()) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let message =
+                format!("-D{name} holds a credential, which everybody sees who lists the processes");
+            Err(Error::new(Code::InvalidArgument, message).hint(INSTEAD))
+        }
+    }
+}
+
 /// The settings of the mount at `path` as they may be told to anybody: instead of a credential itself, where it lies in
 /// `file`, the file of mounts that it comes from.
 #[must_use]
@@ -151,6 +167,18 @@ mod tests {
             check_mount(&of(name, "${env:X}")).unwrap();
         }
         check_mount(&of("fs.cosn.bucket.region", "ap-x")).unwrap();
+    }
+
+    #[test]
+    fn a_command_line_with_a_credential_in_it_is_refused() {
+        let check = |definition: &str| check_command_line(&["a=b".to_owned(), definition.to_owned()]);
+        let error = check("aws.secretKey=geheim").unwrap_err();
+        assert!(
+            error.message.contains("-Daws.secretKey") && !error.to_string().contains("geheim"),
+            "{error}"
+        );
+        check("aws.secretKey=${file:/run/key}").unwrap();
+        check("goosefs.underfs.s3.region=x").unwrap();
     }
 
     #[test]

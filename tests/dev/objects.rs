@@ -108,6 +108,12 @@ fn mounts_take_references_only(cluster: &DevCluster, endpoint: &str, id: &str, k
     assert_eq!(code, Some(0), "{other}");
     let table = cluster.goosefs(&["fs", "mount"]).stdout;
     assert!(table.contains("s3://tests/other") && table.contains(key), "{table}");
+    let typed = cluster.goosefs(&["fs", "ls", "/", "-Daws.secretKey=geheim"]);
+    let told = format!("{}{}", typed.stdout, typed.stderr);
+    assert!(
+        typed.code != Some(0) && told.contains("-Daws.secretKey") && !told.contains("geheim"),
+        "{typed:?}"
+    );
     let shown = cluster.goosefs(&["getConf", "aws.secretKey", "-Daws.secretKey=geheim"]).stdout;
     assert_eq!(shown.trim(), "******");
 }

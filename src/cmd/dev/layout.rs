@@ -49,6 +49,7 @@ pub(super) struct MountPlan {
 impl Layout {
     /// Plans the cluster that `args` describe; `define` are `-D`s for every process.
     pub(super) fn new(args: &DevArgs, define: &[String]) -> anyhow::Result<Layout> {
+        goosefs_ufs::secret::check_command_line(define)?;
         let quota = value::size(&args.worker_quota).filter(|bytes| *bytes > 0);
         ensure!(
             quota.is_some(),
