@@ -133,7 +133,7 @@ impl FrameService for Master {
                     ufs: self.ufs.lock().clone(),
                     ..MountEntry::default()
                 };
-                call.answer(Ok(MountsResponse { mounts: vec![mount] })).await;
+                call.answer(Ok(MountsResponse { mounts: vec![mount], ..Default::default() })).await;
             }
             method::WORKERS => {
                 let workers = self.facts.lock().workers.values().cloned().collect();
