@@ -51,6 +51,7 @@ fn a_life_of_a_file() {
     assert_eq!(fs::read(cluster.ufs().join("a/b/h.txt")).unwrap(), b"hello\n");
     assert_eq!(listed(&cluster, &["/a"]), [row("drwxr-xr-x", "1", "PERSISTED", "DIR", "/a/b")]);
     complains(&run(&["mv", "/a/b/h.txt", "/c"]), &["/c", "exists"]);
+    fails(&run(&["mv", "/a/b/h.txt", "/nowhere/h.txt"]), "Path \"/nowhere\" does not exist.");
 
     says(&run(&["load", "/a"]), &["/a/b/h.txt already in GooseFS fully"]);
     says(&run(&["free", "/a"]), &["/a was successfully freed from GooseFS space."]);

@@ -3,12 +3,14 @@
 //!
 //! | file | proves |
 //! |---|---|
+//! | `copies` | what `cp -p` and `tar` keep of files is kept |
 //! | `replaced` | a file that is replaced on the server is never read as a mix |
 //! | `kills` | readers and writers do not mind the death of leaders and workers |
 
 // In the suite's own functions, too, a failure is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod copies;
 mod kills;
 mod replaced;
 

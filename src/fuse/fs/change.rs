@@ -4,7 +4,7 @@ use super::open::Opened;
 use super::{Fs, Who, gone, node};
 use crate::attr::{Stat, millis};
 use crate::backend::AttrChange;
-use goosefs_core::id::InodeId;
+use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::{Code, Error, Result};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -183,8 +183,12 @@ impl Fs {
             return self.getattr(node).await;
         }
         let caller = self.caller(who).await;
+        let mtime_ms = change.mtime_ms;
         let call = self.backend.set_attr(caller, node::master(node), change);
         let attr = self.bounded("setattr", call).await.map_err(|error| gone(error, node))?;
+        if let (Some(mtime_ms), Some(writing)) = (mtime_ms, self.writing_of(ContentId(attr.content))) {
+            writing.set_mtime(mtime_ms);
+        }
         self.remember(&attr);
         Ok(self.stat(&attr).await)
     }

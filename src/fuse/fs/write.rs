@@ -98,6 +98,13 @@ impl Writing {
         }
     }
 
+    /// Somebody says when it was changed.
+    pub(super) fn set_mtime(&self, mtime_ms: u64) {
+        if let Some((_, shown)) = &mut *self.shown.lock() {
+            *shown = mtime_ms;
+        }
+    }
+
     /// Whether bytes are being written, or will be: opens that only may write leave the content as it is.
     pub(super) fn is_under_way(&self) -> bool {
         self.shown.lock().is_some()

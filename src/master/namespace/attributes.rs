@@ -46,7 +46,9 @@ impl Namespace {
         self.edit(id, |inode| {
             inode.identity = identity;
             inode.ctime_ms = now_ms;
-            inode.mtime_ms = command.mtime_ms.unwrap_or(inode.mtime_ms);
+            if let Some(mtime_ms) = command.mtime_ms {
+                inode.set_mtime(mtime_ms);
+            }
             inode.atime_ms = command.atime_ms.unwrap_or(inode.atime_ms);
             inode.pinned = command.pinned.unwrap_or(inode.pinned);
             set_extra(inode, command);

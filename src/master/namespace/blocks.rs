@@ -81,8 +81,8 @@ impl Namespace {
         let now_ms = step.now_ms;
         self.edit(id, |inode| {
             if !inode.file().is_some_and(|file| file.completed) {
-                inode.mtime_ms = now_ms;
-                inode.ctime_ms = now_ms;
+                inode.written(now_ms);
+                inode.forget_mtime_set();
             }
             set_length(inode, command.length);
             if let Some(file) = inode.file_mut() {
@@ -117,6 +117,7 @@ impl Namespace {
         self.edit(id, |inode| {
             inode.drop_blocks();
             inode.forget_checksum();
+            inode.forget_mtime_set();
             inode.forget_writer();
             set_writer(inode, step);
             inode.mtime_ms = now_ms;
@@ -253,8 +254,7 @@ fn grow(inode: &mut Inode, end: u64, now_ms: u64) {
     if !file.completed {
         file.length = file.length.max(end);
         file.set_unpersisted(Persistence::NotPersisted);
-        inode.mtime_ms = now_ms;
-        inode.ctime_ms = now_ms;
+        inode.written(now_ms);
     } else if healed {
         let waiting = file.waiting_state();
         file.set_unpersisted(waiting);

@@ -127,6 +127,7 @@ fn extra(extra: image::Extra) -> Extra {
         checksum: extra.checksum_type.zip(extra.checksum),
         // Copied, so that it does not hold the whole record.
         xattr: extra.xattr.into_iter().map(|pair| (pair.key, Bytes::copy_from_slice(&pair.value))).collect(),
+        mtime_set: extra.mtime_set,
     };
     Extra {
         blocks: extra.blocks.into_iter().map(block).collect(),

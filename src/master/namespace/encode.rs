@@ -115,6 +115,7 @@ fn extra(extra: &Extra) -> image::Extra {
             })
             .collect(),
         writer: extra.writer,
+        mtime_set: rare.is_some_and(|rare| rare.mtime_set),
     }
 }
 

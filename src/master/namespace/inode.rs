@@ -124,6 +124,8 @@ pub(super) struct Rare {
     pub(super) ttl_action: u32,
     pub(super) checksum: Option<(u32, i64)>,
     pub(super) xattr: Few<String, Bytes>,
+    /// Of a file that is being written: somebody said when it was changed (`cp -p`, `tar x`), so its end does not.
+    pub(super) mtime_set: bool,
 }
 
 /// One unpersisted block.
@@ -203,6 +205,30 @@ impl Inode {
     pub(super) fn forget_checksum(&mut self) {
         if let Some(rare) = self.extra.as_mut().and_then(|extra| extra.rare.as_mut()) {
             rare.checksum = None;
+        }
+        self.trim_extra();
+    }
+
+    /// Bytes of it came, or their end.
+    pub(super) fn written(&mut self, now_ms: u64) {
+        if !self.rare().is_some_and(|rare| rare.mtime_set) {
+            self.mtime_ms = now_ms;
+        }
+        self.ctime_ms = now_ms;
+    }
+
+    /// Somebody says when it was changed.
+    pub(super) fn set_mtime(&mut self, mtime_ms: u64) {
+        self.mtime_ms = mtime_ms;
+        if self.file().is_some_and(|file| !file.completed) {
+            self.rare_mut().mtime_set = true;
+        }
+    }
+
+    /// What is written from now on counts again.
+    pub(super) fn forget_mtime_set(&mut self) {
+        if let Some(rare) = self.extra.as_mut().and_then(|extra| extra.rare.as_mut()) {
+            rare.mtime_set = false;
         }
         self.trim_extra();
     }

@@ -189,6 +189,22 @@ fn truncation_keeps_the_content_and_voids_its_blocks() {
 }
 
 #[test]
+fn a_time_that_was_set_while_a_file_is_written_outlasts_the_end_of_writing() {
+    let mut bed = Bed::mounted();
+    let f = bed.ok(create(0, "f", CACHED)).attr.unwrap();
+    let set = SetAttributes { inode: f.inode, mtime_ms: Some(5), ..SetAttributes::default() };
+    bed.ok(Command::SetAttributes(set.clone()));
+    // What was written before it may be committed behind it.
+    bed.commit(f.content, BLOCK, 1);
+    let image = image_of(&bed.namespace);
+    bed.namespace = crate::namespace::Namespace::restore(&mut &image[..]).unwrap();
+    assert_eq!(bed.ok(complete(f.content, BLOCK)).attr.unwrap().mtime_ms, 5);
+    // The next who writes it changes it again.
+    bed.ok(Command::Truncate(Truncate { content: f.content }));
+    assert!(bed.ok(complete(f.content, 0)).attr.unwrap().mtime_ms > 1000);
+}
+
+#[test]
 fn a_block_grows_and_a_late_retry_does_not_shrink_it() {
     let mut bed = Bed::mounted();
     let f = bed.ok(create(0, "f", CACHED)).attr.unwrap().content;
