@@ -29,7 +29,7 @@ const ROUND: Duration = Duration::from_millis(200);
 /// A learner is promoted when it lacks no more entries than this.
 const CAUGHT_UP: u64 = 1000;
 /// A master that has not answered for so long is shown as unavailable.
-pub(super) const LATELY: Duration = Duration::from_secs(3);
+const LATELY: Duration = Duration::from_secs(3);
 
 /// The members of the group, as this master sees and changes them.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use super::ground::{Line, blocking};
 use super::join::Join;
 use super::log::LogStore;
 use super::me::Me;
-use super::members::{LATELY, Members};
+use super::members::Members;
 use super::metrics::Counters;
 use super::network::{self, Service};
 use super::observe::{self, Lease};
@@ -277,12 +277,6 @@ impl Node {
                 "this master leads but has lost touch with the others; whether the change took effect is not known",
             )),
         }
-    }
-
-    /// Whether the master of `slot` is this one or has answered it lately.
-    #[must_use]
-    pub fn hears(&self, slot: u32) -> bool {
-        self.inner.me.hears(slot, LATELY)
     }
 
     /// What this node is, and every change of it.

@@ -154,8 +154,7 @@ pub(super) async fn changes(master: Arc<Master>, request: ChangesRequest) -> Res
 pub(super) async fn cluster(master: Arc<Master>, _: ClusterRequest) -> Result<ClusterResponse> {
     let node = master.journal.node();
     let status = node.status().borrow().clone();
-    // Without a majority nobody leads, whoever did when there was one.
-    let leader = status.leader.as_ref().map(|leader| leader.slot).filter(|slot| node.hears(*slot));
+    let leader = status.leader.as_ref().map(|leader| leader.slot);
     let config = &master.config;
     // Of masters that were added later only the addresses are known; their web ports follow as ours do by default.
     let next = |rpc: &str| {
