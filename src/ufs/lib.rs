@@ -8,6 +8,7 @@ mod entry;
 mod fence;
 mod local;
 mod object;
+mod requests;
 pub mod secret;
 mod settings;
 #[cfg(any(test, feature = "testing"))]

@@ -26,6 +26,9 @@ const CREDENTIALS: [&str; 9] = [
 /// Parts of names whose values are not shown, whatever they are for.
 const TELLING: [&str; 6] = ["secret", "password", "token", "credential", "accesskey", "access.key"];
 
+/// Shown in place of a value.
+pub const HIDDEN: &str = "******";
+
 /// What a person can do instead of giving a value.
 const INSTEAD: &str = "give ${file:/path} or ${env:NAME}, which every master and worker reads for itself, or set the \
                        property of that name in goosefs-site.properties";
@@ -56,7 +59,7 @@ impl Reference<'_> {
 pub fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     let lower = name.to_ascii_lowercase();
     let telling = TELLING.iter().any(|part| lower.contains(part));
-    if telling && Reference::of(value).is_none() { "******" } else { value }
+    if telling && Reference::of(value).is_none() { HIDDEN } else { value }
 }
 
 /// Refuses settings of a mount that hold a credential itself.

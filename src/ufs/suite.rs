@@ -34,6 +34,26 @@ pub async fn run(ufs: &dyn Ufs, tree: &mut Tree) {
     }
 }
 
+/// `ufs` is behind a fence that lets nothing through, and has a file `f` and a directory `d`.
+///
+/// # Panics
+/// When a change is not refused. That nothing changed is for the caller to look at, past the fence.
+pub async fn every_change_is_fenced(ufs: &dyn Ufs) {
+    let none = Attributes::default();
+    let refused = [
+        ufs.make_directory("new/deep", &none).await,
+        ufs.remove("d", NodeKind::Directory).await,
+        ufs.remove("f", NodeKind::File).await,
+        ufs.remove_all("d").await,
+        ufs.rename("f", "g", true).await,
+        ufs.rename("d", "e", false).await,
+        ufs.create("f", &none).await.expect("begun").finish().await.map(drop),
+    ];
+    for (number, outcome) in refused.into_iter().enumerate() {
+        assert_eq!(outcome.expect_err("deposed").code, Code::NotLeader, "change {number}");
+    }
+}
+
 /// The entries of a directory by name.
 ///
 /// # Errors

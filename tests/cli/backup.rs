@@ -140,10 +140,7 @@ fn the_variable_of_pods_restores_at_the_first_start_only() {
     start(&mut new);
     let both = names(&new, &[1], "/");
     assert!(both.contains(&"/old".to_owned()) && both.contains(&"/new".to_owned()), "{both:?}");
-    wait_for("three that vote, so that two of them are a majority", || {
-        let said = new.goosefs(&["fsadmin", "journal", "quorum", "info"]);
-        said.stdout.matches("AVAILABLE   |").count() == 3
-    });
+    wait_for("three that vote, so that two of them are a majority", || new.voters(&[0, 1, 2]) == 3);
     // A wiped pod joins the others and restores nothing.
     new.kill(0).unwrap();
     new.wipe(0).unwrap();

@@ -124,11 +124,6 @@ fn data_of_an_epoch_that_was_given_up_is_refused_and_kept_and_empty_folders_begi
     }
 }
 
-fn voters(masters: &MasterProcesses, ask: &[usize]) -> usize {
-    let said = masters.ask(ask, &["fsadmin", "journal", "quorum", "info"]);
-    said.stdout.matches("AVAILABLE   |").count()
-}
-
 /// Makes directories until told to stop; the names that were acknowledged.
 fn writer(masters: &MasterProcesses, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<Vec<String>> {
     let client = masters.client();
@@ -167,12 +162,12 @@ async fn the_list_alone_scales_masters_from_one_to_five_and_back_under_a_writer(
             masters.start(id, &[]).unwrap();
         }
         masters.all_ready().unwrap();
-        wait_for("all that are listed to vote", || voters(&masters, &[0]) == count);
+        wait_for("all that are listed to vote", || masters.voters(&[0]) == count);
     }
     let operator = masters.client();
     operator.admin().elect(&masters.raft(3)).await.unwrap();
     list(&masters, 1, 1, false);
-    wait_for("one to be left", || voters(&masters, &[0]) == 1);
+    wait_for("one to be left", || masters.voters(&[0]) == 1);
     // The one that led took itself out last.
     wait_for("it to lead", || masters.leader(&[0]) == Some(0));
     for id in 1..5 {
@@ -182,7 +177,7 @@ async fn the_list_alone_scales_masters_from_one_to_five_and_back_under_a_writer(
     // Again, with the folder that it left.
     list(&masters, 2, 1, false);
     masters.start(1, &[]).unwrap();
-    wait_for("a former one to vote again", || voters(&masters, &[0]) == 2);
+    wait_for("a former one to vote again", || masters.voters(&[0]) == 2);
     stop.store(true, Ordering::SeqCst);
     let made = writing.await.unwrap();
     let found = operator.paths().list(&path("/w")).await.unwrap();

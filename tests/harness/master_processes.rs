@@ -302,6 +302,12 @@ impl MasterProcesses {
         binary.run(args).unwrap_or_else(|error| panic!("goosefs {}: {error:#}", args.join(" ")))
     }
 
+    /// How many masters vote and answer, as these say.
+    #[must_use]
+    pub fn voters(&self, ids: &[usize]) -> usize {
+        self.ask(ids, &["fsadmin", "journal", "quorum", "info"]).stdout.matches("AVAILABLE   |").count()
+    }
+
     /// The master that leads, as these say.
     #[must_use]
     pub fn leader(&self, ids: &[usize]) -> Option<usize> {

@@ -36,10 +36,10 @@ pub(crate) fn start(master: &Arc<Master>) {
     if !master.desired.is_given() {
         return;
     }
-    let (stop, keeper) = (master.tasks.stop(), Keeper { master: master.clone(), state: Attempts::new() });
+    let stop = master.tasks.stop();
+    let mut keeper = Keeper { master: master.clone(), state: Attempts::new() };
     let mut listed = master.desired.listed();
     master.tasks.spawn("mounts", async move {
-        let mut keeper = keeper;
         loop {
             let wanted = listed.borrow_and_update().clone();
             tokio::select! {

@@ -8,7 +8,7 @@ use goosefs_core::raft::{ClusterMark, Roster};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tokio::sync::watch;
 
 /// The file's own words.
@@ -110,7 +110,7 @@ pub(crate) fn follow((file, first): (ClusterFile, Roster), tasks: &Tasks) -> wat
     let (says, said) = watch::channel(first);
     let stop = tasks.stop();
     tasks.spawn("cluster-file", async move {
-        let mut followed = Followed::new(Path::new(&file.path));
+        let mut followed = Followed::new(&file.path);
         loop {
             if let Some(roster) = followed.look(|text| file.parse(text)).await
                 && says.send_if_modified(|before| {

@@ -18,7 +18,6 @@ use goosefs_core::proto::internal::{
 use goosefs_core::proto::journal::{AdvancePreload, entry::Command};
 use goosefs_core::proto::method;
 use goosefs_core::{Code, Error, Result};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -78,7 +77,6 @@ struct Run {
     failures: Vec<PreloadFailure>,
     /// Those before them.
     reported_failures: u64,
-    placed: BTreeMap<WorkerId, u64>,
     looked: Instant,
 }
 
@@ -91,7 +89,6 @@ impl Run {
             id: preload.id,
             active,
             until_ms: (options.within_ms > 0).then(|| preload.begun_ms.saturating_add(options.within_ms)),
-            placed: tally.placed.iter().map(|one| (WorkerId(one.worker), one.bytes)).collect(),
             reported_failures: tally.failed,
             loader: Arc::new(Loader {
                 place: Place::new(master.workers.clone(), options.beyond_capacity, &tally.placed),
@@ -152,7 +149,7 @@ impl Run {
                 self.tally.cached_before += u64::from(loaded.cached_before);
                 self.tally.filled_bytes += loaded.filled;
                 for worker in loaded.workers {
-                    *self.placed.entry(worker).or_default() += length;
+                    self.placed(worker, length);
                 }
             }
             Err(error) => {
@@ -162,6 +159,14 @@ impl Run {
             }
         }
         path.as_str().clone_into(&mut self.tally.cursor);
+    }
+
+    fn placed(&mut self, worker: WorkerId, bytes: u64) {
+        let placed = &mut self.tally.placed;
+        match placed.binary_search_by_key(&worker.0, |one| one.worker) {
+            Ok(at) => placed[at].bytes += bytes,
+            Err(at) => placed.insert(at, PreloadPlaced { worker: worker.0, bytes }),
+        }
     }
 
     /// Whether it is still wanted; ends it when its time is up.
@@ -197,8 +202,6 @@ impl Run {
     }
 
     async fn advance(&mut self, state: PreloadState, reason: &str) -> Result<()> {
-        let placed = self.placed.iter();
-        self.tally.placed = placed.map(|(id, bytes)| PreloadPlaced { worker: id.0, bytes: *bytes }).collect();
         let failures = std::mem::take(&mut self.failures);
         let count = failures.len() as u64;
         let command = Command::AdvancePreload(AdvancePreload {
@@ -287,29 +290,29 @@ impl Loader {
         self.pace.pass(attr.length).await;
         let mut loaded = Loaded { cached_before: true, ..Loaded::default() };
         let mut pause = PAUSE;
-        for round in 1.. {
+        for _ in 1..ROUNDS {
             match self.round(attr, &mut loaded).await {
-                Err(error) if error.code.retryable() && round < ROUNDS => {
+                Err(error) if error.code.retryable() => {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(loaded),
+                outcome => return outcome.map(|()| loaded),
             }
         }
-        Ok(loaded)
+        self.round(attr, &mut loaded).await.map(|()| loaded)
     }
 
     /// Asks each worker once, until enough of them have the file.
     async fn round(&self, attr: &Attr, loaded: &mut Loaded) -> Result<()> {
         let content = ContentId(attr.content);
         let candidates = self.place.candidates(content);
-        let wanted = self.replication.min(candidates.len());
+        // One at least, so that no worker at all is trouble, too.
+        let wanted = self.replication.min(candidates.len()).max(1);
         let mut trouble = Error::new(Code::Unavailable, "no worker is there")
             .hint("start one; it is tried again meanwhile");
         for worker in candidates {
-            if wanted > 0 && loaded.workers.len() >= wanted {
-                return Ok(());
+            if loaded.workers.len() >= wanted {
+                break;
             }
             if loaded.workers.contains(&worker.id) {
                 continue;
@@ -324,7 +327,7 @@ impl Loader {
                 Err(error) => return Err(error),
             }
         }
-        if wanted > 0 && loaded.workers.len() >= wanted { Ok(()) } else { Err(trouble) }
+        if loaded.workers.len() >= wanted { Ok(()) } else { Err(trouble) }
     }
 
     async fn ask(&self, worker: &Worker, content: ContentId, length: u64) -> Result<FillContentResponse> {

@@ -5,8 +5,8 @@
 
 use super::remote::{Remote, fingerprint};
 use super::tree::check;
+use crate::requests::Tries;
 use crate::same_version;
-use crate::wrap::Backoff;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -16,9 +16,6 @@ use opendal::Buffer;
 use opendal::raw::oio;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// A broken transfer that brought this much counts as progress: the number of tries starts again.
-const PROGRESS: u64 = 1 << 20;
 
 /// The bytes of `range`, if the object is of version `expected`.
 pub(super) async fn read(
@@ -40,8 +37,8 @@ pub(super) async fn read(
         return Ok(futures::stream::empty().boxed());
     }
     let body = Some(source.open(&range).await?);
-    let backoff = source.remote.backoff();
-    let reading = Reading { progress_from: range.start, source, body, rest: range, backoff };
+    let tries = Tries::new(source.remote.backoff(), range.start);
+    let reading = Reading { source, body, rest: range, tries };
     let chunks = futures::stream::try_unfold(reading, async |mut reading| {
         let chunk = reading.next().await?;
         Ok(chunk.map(|chunk| (chunk, reading)))
@@ -95,9 +92,7 @@ struct Reading {
     body: Option<Box<dyn oio::ReadStreamDyn>>,
     /// What has not come yet.
     rest: Range<u64>,
-    /// Tries left, as long as nothing comes after `progress_from`.
-    backoff: Backoff,
-    progress_from: u64,
+    tries: Tries,
 }
 
 impl Reading {
@@ -142,11 +137,7 @@ impl Reading {
     /// Counts a transfer that broke off with `error`, and pauses before the next.
     async fn broke_off(&mut self, error: Error) -> Result<()> {
         self.body = None;
-        if self.rest.start - self.progress_from >= PROGRESS {
-            self.backoff = self.source.remote.backoff();
-            self.progress_from = self.rest.start;
-        }
         tracing::debug!(%error, "transfer from an object storage broke off and may go on with a new request");
-        if self.backoff.pause(None).await { Ok(()) } else { Err(error) }
+        if self.tries.again(self.rest.start).await { Ok(()) } else { Err(error) }
     }
 }

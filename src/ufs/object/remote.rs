@@ -1,9 +1,10 @@
 //! One request each, by the key's path below the mount.
 
 use super::options::Options;
-use super::transport::{Transport, backoff};
+use super::transport::Transport;
 use super::{Bucket, failure};
 use crate::Fence;
+use crate::requests;
 use crate::wrap::Backoff;
 use goosefs_core::proto::internal::Fingerprint;
 use goosefs_core::{Code, Error, Result};
@@ -43,7 +44,7 @@ impl Remote {
             context: OperationContext::from_parts(transport, Executor::default()),
             uri: failure::uri(bucket),
             fence,
-            backoff: backoff(options),
+            backoff: requests::backoff(options.retries),
             stall_timeout: options.stall_timeout,
             part_size: options.part_size,
         })

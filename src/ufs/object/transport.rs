@@ -4,21 +4,17 @@
 //! completes an upload (POST) is repeated no more than when the service itself said that it did not do it.
 
 use super::options::Options;
-use crate::tls;
+use crate::requests;
 use crate::wrap::Backoff;
 use bytes::Bytes;
 use futures::TryStreamExt;
-use goosefs_core::{Code, Error, Result};
+use goosefs_core::Result;
 use http::{Method, Request, Response, StatusCode};
 use opendal::raw::Operation;
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use reqwest::header::{CONTENT_LENGTH, RETRY_AFTER};
 use std::fmt;
 use std::time::Duration;
-
-/// The first pause before something is sent again; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// The slowest that a body may go out, bytes a second.
 const SLOWEST: u64 = 256 << 10;
@@ -47,33 +43,27 @@ impl fmt::Display for Silent {
 
 impl std::error::Error for Silent {}
 
-/// The pauses between tries of one request or transfer.
-pub(super) fn backoff(options: &Options) -> Backoff {
-    Backoff::new(options.retries, FIRST_PAUSE, LONGEST_PAUSE)
-}
-
 impl Transport {
     pub(super) fn new(options: &Options) -> Result<Transport> {
         let plain = options.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-        let tls = tls::config(!plain, options.ca_file.as_deref(), "goosefs.underfs.object.tls.ca.file")?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            // One connection a stream: HTTP/2 would put all ranges of a fill behind one TCP window.
-            .http1_only()
-            .connect_timeout(options.connection_timeout)
-            .pool_idle_timeout(Duration::from_secs(60))
-            // Where it leads to, another signature is needed.
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .user_agent(concat!("goosefs/", env!("CARGO_PKG_VERSION")));
+        // Redirects are not followed: where they lead to, another signature is needed.
+        let http = requests::connections(
+            !plain,
+            options.ca_file.as_deref(),
+            "goosefs.underfs.object.tls.ca.file",
+            options.connection_timeout,
+        )?;
         #[cfg(test)]
         let http = http.dns_resolver(super::tests::names::Loopback);
-        let http = http
-            .build()
-            .map_err(|cause| Error::new(Code::Internal, "HTTP cannot be set up").caused_by(cause))?;
+        let http = requests::built(http)?;
         let host = options.endpoint.as_deref().and_then(|endpoint| endpoint.split("://").nth(1));
         let host = host.unwrap_or("amazonaws.com").to_owned();
-        Ok(Transport { http, header_timeout: options.header_timeout, backoff: backoff(options), host })
+        Ok(Transport {
+            http,
+            header_timeout: options.header_timeout,
+            backoff: requests::backoff(options.retries),
+            host,
+        })
     }
 
     async fn attempt(&self, request: &Request<Bytes>) -> opendal::Result<reqwest::Response> {

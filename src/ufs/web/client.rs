@@ -3,7 +3,7 @@
 use super::address;
 use super::options::Options;
 use super::version::text;
-use crate::tls;
+use crate::requests;
 use crate::wrap::Backoff;
 use goosefs_core::{Code, Error, Result};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
@@ -11,10 +11,6 @@ use reqwest::{Method, Response, StatusCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use url::Url;
-
-/// The first pause before something is sent again; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// How many redirects are followed for one request.
 const REDIRECTS: usize = 5;
@@ -30,27 +26,16 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(base: Url, options: &Options) -> Result<Client> {
-        let tls = tls::config(
+        let connections = requests::connections(
             base.scheme() == "https",
             options.ca_file.as_deref(),
             "goosefs.underfs.web.tls.ca.file",
+            options.connection_timeout,
         )?;
         let mut headers = HeaderMap::new();
         // A compressed body has other lengths and ranges than the file.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            // One connection a stream: HTTP/2 would put all ranges of a fill behind one TCP window.
-            .http1_only()
-            .connect_timeout(options.connection_timeout)
-            .pool_idle_timeout(Duration::from_secs(60))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .user_agent(concat!("goosefs/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .build()
-            .map_err(|cause| Error::new(Code::Internal, "HTTP cannot be set up").caused_by(cause))?;
+        let http = requests::built(connections.referer(false).default_headers(headers))?;
         Ok(Client { base, http, options: options.clone(), told_without_ranges: AtomicBool::new(false) })
     }
 
@@ -72,7 +57,7 @@ impl Client {
 
     /// The pauses between tries of one request or transfer.
     pub(super) fn backoff(&self) -> Backoff {
-        Backoff::new(self.options.retries, FIRST_PAUSE, LONGEST_PAUSE)
+        requests::backoff(self.options.retries)
     }
 
     /// Sends an idempotent request and gives back the answer's head, whatever its status, but for those that may pass

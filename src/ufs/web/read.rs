@@ -9,8 +9,8 @@ use super::address::{As, url_of};
 use super::client::{Client, check_identity, failed, unexpected};
 use super::look;
 use super::version::{Version, content_range, http_date};
+use crate::requests::Tries;
 use crate::same_version;
-use crate::wrap::Backoff;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -30,9 +30,6 @@ const FIRST_WINDOW: usize = 1 << 20;
 
 /// Most bytes between two looks, and most that come in during one: twice this is held at most.
 const WIDEST_WINDOW: usize = 4 << 20;
-
-/// A broken transfer that brought this much counts as progress: the number of tries starts again.
-const PROGRESS: u64 = 1 << 20;
 
 /// How often a file that was changed within the current second is waited for.
 const SETTLE_TRIES: u32 = 3;
@@ -56,10 +53,9 @@ pub(super) async fn read(
     }
     let body = source.open(&range).await?;
     let reading = Reading {
-        backoff: source.client.backoff(),
+        tries: Tries::new(source.client.backoff(), range.start),
         source: Arc::new(source),
         body: Some(body),
-        progress_from: range.start,
         rest: range,
         window: FIRST_WINDOW,
         fresh: Held::default(),
@@ -217,9 +213,7 @@ struct Reading {
     body: Option<Transfer>,
     /// What has not come yet.
     rest: Range<u64>,
-    /// Tries left, as long as nothing comes after `progress_from`.
-    backoff: Backoff,
-    progress_from: u64,
+    tries: Tries,
     window: usize,
     /// Came since the last look began.
     fresh: Held,
@@ -324,11 +318,7 @@ impl Reading {
     /// Counts a transfer that broke off with `error`, and pauses before the next.
     async fn broke_off(&mut self, error: Error) -> Result<()> {
         self.body = None;
-        if self.rest.start - self.progress_from >= PROGRESS {
-            self.backoff = self.source.client.backoff();
-            self.progress_from = self.rest.start;
-        }
         tracing::debug!(%error, "transfer from a web server broke off and may go on with a new request");
-        if self.backoff.pause(None).await { Ok(()) } else { Err(error) }
+        if self.tries.again(self.rest.start).await { Ok(()) } else { Err(error) }
     }
 }

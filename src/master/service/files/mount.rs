@@ -24,9 +24,6 @@ use std::time::Duration;
 /// How long a storage may take to say how full it is.
 const SPACE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Shown in place of a secret.
-const HIDDEN: &str = "******";
-
 pub(super) async fn mount(
     master: Arc<Master>,
     caller: Caller,
@@ -180,7 +177,7 @@ fn properties_of(master: &Master, mount: &MountPoint) -> HashMap<String, String>
             .collect();
     }
     let options = master.desired.options_of(mount).unwrap_or_default();
-    options.into_keys().map(|name| (name, HIDDEN.to_owned())).collect()
+    options.into_keys().map(|name| (name, secret::HIDDEN.to_owned())).collect()
 }
 
 fn ufs_type(uri: &str) -> &str {

@@ -17,10 +17,12 @@ mod nodes;
 mod preloads;
 
 use crate::authority::Who;
+use crate::journal::Op;
 use crate::master::Master;
 use crate::namespace::Namespace;
 use async_trait::async_trait;
-use goosefs_core::proto::internal::{Caller, HelloRequest, HelloResponse};
+use goosefs_core::proto::internal::{Caller, HelloRequest, HelloResponse, SessionOp};
+use goosefs_core::proto::journal::{Applied, entry::Command};
 use goosefs_core::proto::method::{self, Method};
 use goosefs_core::rpc::frame::{BriefCall, Call, FrameService, Peer, check_cluster};
 use goosefs_core::{Code, Error, Result};
@@ -188,4 +190,30 @@ fn answered_by_all(method: Method) -> bool {
 /// On whose behalf a request is made.
 fn caller(caller: Option<Caller>) -> Caller {
     caller.unwrap_or_default()
+}
+
+/// In whose name a change is made.
+fn acting(who: &Who, named: Option<Caller>) -> Result<Caller> {
+    let acting = caller(named);
+    who.act_for(&acting)?;
+    Ok(acting)
+}
+
+/// The answer that an operation got before, when this is a retry.
+async fn answered(master: &Master, op: Option<SessionOp>) -> Result<Option<Applied>> {
+    master.journal.answered(session_op(op)).await
+}
+
+async fn numbered(
+    master: &Master,
+    command: Command,
+    acting: Caller,
+    op: Option<SessionOp>,
+) -> Result<Applied> {
+    master.journal.propose(command, &acting, session_op(op)).await
+}
+
+/// The number of an operation.
+fn session_op(op: Option<SessionOp>) -> Op {
+    op.map_or(Op::Unnumbered, Op::Session)
 }

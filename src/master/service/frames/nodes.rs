@@ -1,6 +1,6 @@
 //! The inode service: the namespace by inode and content id, for FUSE and our own clients.
 
-use super::caller;
+use super::{acting, answered, caller, numbered, session_op};
 use crate::authority::{READ, SEARCH, WRITE, Who};
 use crate::journal::Op;
 use crate::master::Master;
@@ -10,10 +10,10 @@ use crate::writing::Written;
 use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::path::NsPath;
 use goosefs_core::proto::internal::{
-    Attr, AttrResponse, Caller, CompleteRequest, CreateRequest, Empty, GetAttrRequest, LookupRequest,
-    MakeDirRequest, NodeKind, OpenSessionRequest, OpenSessionResponse, PersistRequest, PersistResponse,
-    ReadDirRequest, ReadDirResponse, RemoveRequest, RenameRequest, ResolveRequest, SessionOp, SetAttrRequest,
-    SymlinkRequest, TruncateRequest,
+    Attr, AttrResponse, CompleteRequest, CreateRequest, Empty, GetAttrRequest, LookupRequest, MakeDirRequest,
+    NodeKind, OpenSessionRequest, OpenSessionResponse, PersistRequest, PersistResponse, ReadDirRequest,
+    ReadDirResponse, RemoveRequest, RenameRequest, ResolveRequest, SetAttrRequest, SymlinkRequest,
+    TruncateRequest,
 };
 use goosefs_core::proto::journal::entry::Command;
 use goosefs_core::proto::journal::{
@@ -268,13 +268,6 @@ fn may_write(master: &Master, who: &Who, content: ContentId) -> Result<()> {
     namespace.inode_of(content.0).map_or(Ok(()), |inode| who.write(&namespace, inode))
 }
 
-/// In whose name a change is made.
-fn acting(who: &Who, named: Option<Caller>) -> Result<Caller> {
-    let acting = caller(named);
-    who.act_for(&acting)?;
-    Ok(acting)
-}
-
 /// A directory in which `name` is to be made, removed or replaced: whether the under-storage has that name must be known.
 async fn known_directory(master: &Master, parent: u64, name: &str) -> Result<u64> {
     match master.finder.child(InodeId(parent), name, Freshness::Loaded).await {
@@ -290,25 +283,6 @@ fn in_writable_mount(namespace: &Namespace, inode: u64) -> Result<bool> {
         Err(error) if error.code == Code::NotFound => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// The answer that an operation got before, when this is a retry.
-async fn answered(master: &Master, op: Option<SessionOp>) -> Result<Option<Applied>> {
-    master.journal.answered(session_op(op)).await
-}
-
-async fn numbered(
-    master: &Master,
-    command: Command,
-    acting: Caller,
-    op: Option<SessionOp>,
-) -> Result<Applied> {
-    master.journal.propose(command, &acting, session_op(op)).await
-}
-
-/// The number of an operation.
-fn session_op(op: Option<SessionOp>) -> Op {
-    op.map_or(Op::Unnumbered, Op::Session)
 }
 
 fn attr_of(applied: Applied) -> Result<AttrResponse> {

@@ -1,6 +1,6 @@
 //! Preloads: begun, looked at and stopped by our own clients. The leader carries them out (`master/preload`).
 
-use super::caller;
+use super::{acting, answered, caller, numbered};
 use crate::authority::{READ, Who};
 use crate::journal::Op;
 use crate::master::Master;
@@ -18,17 +18,14 @@ pub(super) async fn submit(
     who: Who,
     request: SubmitPreloadRequest,
 ) -> Result<SubmitPreloadResponse> {
-    let op = request.op.map_or(Op::Unnumbered, Op::Session);
-    if let Some(applied) = master.journal.answered(op).await? {
+    if let Some(applied) = answered(&master, request.op).await? {
         return Ok(SubmitPreloadResponse { preload: applied.preload });
     }
     let path = NsPath::parse(&request.path)?;
     let found = master.finder.existing(&path, master.freshness(), true).await?;
     who.open(&*master.journal.read()?, found.resolved.node, READ)?;
     let command = Command::SubmitPreload(SubmitPreload { path: request.path, options: request.options });
-    let acting = caller(request.caller);
-    who.act_for(&acting)?;
-    let applied = master.journal.propose(command, &acting, op).await?;
+    let applied = numbered(&master, command, acting(&who, request.caller)?, request.op).await?;
     Ok(SubmitPreloadResponse { preload: applied.preload })
 }
 

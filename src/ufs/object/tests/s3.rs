@@ -156,19 +156,7 @@ async fn nothing_is_changed_against_the_fence() {
     ]);
     let fence = Fence::new(|| Err(Error::not_leader("")));
     let ufs = connect_fenced("s3://tests", &settings, &fence).unwrap();
-    let none = Attributes::default();
-    let refused = [
-        ufs.make_directory("new/deep", &none).await,
-        ufs.remove("d", NodeKind::Directory).await,
-        ufs.remove("f", NodeKind::File).await,
-        ufs.remove_all("d").await,
-        ufs.rename("f", "g", true).await,
-        ufs.rename("d", "e", false).await,
-        ufs.create("f", &none).await.unwrap().finish().await.map(drop),
-    ];
-    for (number, outcome) in refused.into_iter().enumerate() {
-        assert_eq!(outcome.expect_err("deposed").code, Code::NotLeader, "change {number}");
-    }
+    suite::every_change_is_fenced(&*ufs).await;
     assert_eq!(listed(&*open, "").await.unwrap().into_keys().collect::<Vec<_>>(), ["d", "f"]);
     let version = open.stat("f").await.unwrap().fingerprint;
     assert_eq!(bytes_of(&*open, "f", 0..3, &version).await.unwrap(), b"old");
