@@ -21,7 +21,7 @@ make_cgroup() {
     for controller in /sys/fs/cgroup/*/; do
         mkdir -p "$controller$(node_cgroup "$1")" 2>/dev/null || true
     done
-    for folder in /sys/fs/cgroup/cpuset/goosefs-k8s "/sys/fs/cgroup/cpuset$(node_cgroup "$1")"; do
+    for folder in "/sys/fs/cgroup/cpuset/$K8S_NETWORK" "/sys/fs/cgroup/cpuset$(node_cgroup "$1")"; do
         [ -d "$folder" ] || continue
         for file in cpuset.cpus cpuset.mems; do cat "/sys/fs/cgroup/cpuset/$file" >"$folder/$file"; done
     done

@@ -1,7 +1,7 @@
 # What all scripts of the cluster agree on: versions, folders, names and addresses. Sourced, never run.
 #
 #   control plane   namespace $K8S_NETWORK: etcd, apiserver, controller-manager, scheduler, CoreDNS, the mirror; no way out
-#   node i          namespace $K8S_NETWORK-i: kubelet, containerd, kube-proxy and its pods, in cgroup /goosefs-k8s/node<i>
+#   node i          namespace $K8S_NETWORK-i: kubelet, containerd, kube-proxy and its pods, in cgroup /$K8S_NETWORK/node<i>
 
 set -euo pipefail
 # Debian keeps servers where users have no path to.
@@ -14,7 +14,8 @@ K8S_CACHE=${K8S_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/goosefs/kube}
 K8S_BIN=$K8S_CACHE/$K8S_VERSION
 # Everything that lives while the cluster does. Short, because sockets lie below it.
 K8S_RUN=${K8S_RUN:-/tmp/goosefs-k8s}
-K8S_NETWORK=goosefs-k8s
+# Names the network namespaces and cgroups: with other K8S_RUN and K8S_NETWORK a second cluster runs beside the first.
+K8S_NETWORK=${K8S_NETWORK:-goosefs-k8s}
 K8S_NODES=${K8S_NODES:-3}
 
 # The tutorial's nodes are 192.168.1.145, .146 and .147.
@@ -23,7 +24,7 @@ node_address() { echo "10.98.0.$((10 + $1))"; }
 node_pods() { echo "10.97.$1"; }
 node_folder() { echo "$K8S_RUN/node$1"; }
 node_network() { echo "$K8S_NETWORK-$1"; }
-node_cgroup() { echo "/goosefs-k8s/node$1"; }
+node_cgroup() { echo "/$K8S_NETWORK/node$1"; }
 
 BRIDGE_ADDRESS=10.98.0.1
 MIRROR_ADDRESS=10.98.0.2
@@ -65,5 +66,5 @@ cluster_pids() {
     for network in "$K8S_NETWORK" $(seq -f "$K8S_NETWORK-%g" 9); do
         [ ! -e "/run/netns/$network" ] || ip netns pids "$network"
     done
-    find /sys/fs/cgroup/*/goosefs-k8s -name cgroup.procs -exec cat {} + 2>/dev/null || true
+    find /sys/fs/cgroup/*/"$K8S_NETWORK" -name cgroup.procs -exec cat {} + 2>/dev/null || true
 }
