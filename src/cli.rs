@@ -176,11 +176,12 @@ pub struct CsiArgs {
     /// The folder below which FUSE pods mount: volumes show nothing else of the node
     #[arg(long, env = "MOUNT_ROOT", default_value = "/runtime-mnt", value_name = "DIR")]
     pub mount_root: PathBuf,
-    /// The socket on which FUSE processes leave their mounts (goosefs.fuse.holder.socket), so that the next one goes on
+    /// The socket on which FUSE processes leave their mounts (goosefs.fuse.holder.sockets), so that the next one goes on
     /// with them; .goosefs/holder.sock in --mount-root by default
     #[arg(long, value_name = "PATH")]
     pub holder: Option<PathBuf>,
-    /// Seconds that a mount without its FUSE process is kept
+    /// Seconds that a mount without its FUSE process is kept, unless that process asked for another time
+    /// (goosefs.fuse.takeover.timeout)
     #[arg(long, default_value_t = 120, value_name = "N")]
     pub takeover_seconds: u64,
     /// Where metrics, /healthz and /readyz are served; empty for nowhere
@@ -198,6 +199,19 @@ pub enum CsiCommand {
     #[command(after_help = "Example:\n  goosefs csi register --endpoint unix:///csi/csi.sock \\\n    \
                       --kubelet-endpoint /var/lib/kubelet/plugins/fuse.csi.fluid.io/csi.sock --registry /registration")]
     Register(RegisterArgs),
+    /// End a mount that no FUSE process will take over: holders let go of it, and it is unmounted
+    #[command(after_help = "Example:\n  goosefs csi unmount /runtime-mnt/goosefs/default/hbase/goosefs-fuse")]
+    Unmount(UnmountArgs),
+}
+
+/// Flags of `goosefs csi unmount`.
+#[derive(Args, Debug)]
+pub struct UnmountArgs {
+    /// Where it is mounted; refused while a FUSE process serves it
+    pub mount_point: PathBuf,
+    /// Sockets of holders, one or more times
+    #[arg(long, default_value = "/runtime-mnt/.goosefs/holder.sock", value_name = "PATH")]
+    pub holder: Vec<PathBuf>,
 }
 
 /// Flags of `goosefs csi register`.

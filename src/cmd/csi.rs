@@ -1,10 +1,11 @@
-//! `goosefs csi`: the CSI node plugin, and the registrar beside it.
+//! `goosefs csi`: the CSI node plugin, the registrar beside it, and the end of a mount that was left.
 
+use super::out;
 use super::process::{self, Role};
-use crate::cli::{CsiArgs, CsiCommand, RegisterArgs};
-use goosefs_core::Result;
+use crate::cli::{CsiArgs, CsiCommand, RegisterArgs, UnmountArgs};
 use goosefs_core::config::Properties;
 use goosefs_core::metrics::Metrics;
+use goosefs_core::{Error, Result};
 use goosefs_k8s::csi::{self, Config, register};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,8 +16,10 @@ struct Plugin(csi::Running);
 struct Registrar(register::Running);
 
 pub(super) fn run(args: CsiArgs, define: Vec<String>) -> ExitCode {
-    if let Some(CsiCommand::Register(args)) = args.command {
-        return run_registrar(args, define);
+    match args.command {
+        Some(CsiCommand::Register(args)) => return run_registrar(args, define),
+        Some(CsiCommand::Unmount(args)) => return unmount(&args),
+        None => {}
     }
     let web = args.metrics_addr.clone();
     process::run("CSI", define, web_at(web), async move |_properties: Properties| {
@@ -28,7 +31,7 @@ pub(super) fn run(args: CsiArgs, define: Vec<String>) -> ExitCode {
             takeover: Duration::from_secs(args.takeover_seconds),
             mount_root: args.mount_root,
         };
-        csi::start(config).map(Plugin)
+        csi::start(config).await.map(Plugin)
     })
 }
 
@@ -44,6 +47,25 @@ fn run_registrar(args: RegisterArgs, define: Vec<String>) -> ExitCode {
         };
         register::start(config).map(Registrar)
     })
+}
+
+fn unmount(args: &UnmountArgs) -> ExitCode {
+    let point = &args.mount_point;
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("start", error))
+        .and_then(|runtime| runtime.block_on(csi::unmount(point, &args.holder)));
+    match ended {
+        Ok(()) => {
+            out::line(&format!("{} is not mounted", point.display()));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("goosefs csi unmount: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn web_at(address: String) -> impl FnOnce(&Properties) -> Result<Option<String>> {
@@ -65,6 +87,10 @@ impl Role for Plugin {
 
     async fn ready(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready()
     }
 
     async fn shutdown(&self, grace: Duration) {

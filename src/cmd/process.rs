@@ -32,6 +32,10 @@ pub(super) trait Role: Send + Sync + 'static {
     fn place(&self) -> String;
     fn metrics(&self) -> Metrics;
     fn ready(&self) -> impl Future<Output = Result<()>> + Send;
+    /// Whether it is still ready, once it was.
+    fn is_ready(&self) -> bool {
+        true
+    }
     fn shutdown(&self, grace: Duration) -> impl Future<Output = ()> + Send;
     fn join(&self) -> impl Future<Output = Result<()>> + Send;
 }
@@ -76,9 +80,9 @@ async fn serve<R: Role>(web: Option<String>, start: impl Future<Output = Result<
     let pages = Tasks::new("web");
     let ready = Arc::new(AtomicBool::new(false));
     if let Some(listener) = listener {
-        let seen = ready.clone();
-        let shown =
-            Pages { metrics: running.metrics(), ready: Arc::new(move || seen.load(Ordering::Acquire)) };
+        let (became, asked) = (ready.clone(), running.clone());
+        let is_ready = move || became.load(Ordering::Acquire) && asked.is_ready();
+        let shown = Pages { metrics: running.metrics(), ready: Arc::new(is_ready) };
         goosefs_web::serve(listener, shown, &pages);
     }
     let (announced, stopped) = (running.clone(), pages.stop());

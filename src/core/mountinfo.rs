@@ -13,10 +13,14 @@ pub struct Mount {
     pub minor: u32,
     /// `major:minor`, which names it under `/sys/class/bdi`.
     pub device: String,
+    /// What of the file system is mounted: `/` for all of it.
+    pub root: PathBuf,
     /// Where it is mounted.
     pub mount_point: PathBuf,
     /// `fuse.goosefs-fuse` for ours.
     pub fstype: String,
+    /// What was mounted, as whoever mounted it calls it.
+    pub source: String,
     /// Options of this mount alone, not of what is mounted: `rw,nosuid,nodev,noatime`.
     pub options: String,
 }
@@ -68,11 +72,14 @@ fn parse(line: &str) -> Option<Mount> {
     let (before, after) = line.split_once(" - ")?;
     let mut fields = before.split(' ');
     let device = fields.nth(2)?.to_owned();
-    let mount_point = unescape(fields.nth(1)?);
+    let root = unescape(fields.next()?);
+    let mount_point = unescape(fields.next()?);
     let options = fields.next()?.to_owned();
     let minor = device.split_once(':')?.1.parse().ok()?;
-    let fstype = after.split(' ').next()?.to_owned();
-    Some(Mount { minor, device, mount_point, fstype, options })
+    let mut after = after.split(' ');
+    let fstype = after.next()?.to_owned();
+    let source = after.next()?.to_owned();
+    Some(Mount { minor, device, root, mount_point, fstype, source, options })
 }
 
 /// Space, tab, newline and backslash are written as three octal digits.
@@ -109,7 +116,8 @@ mod tests {
         let line = r"97 26 0:57 / /mnt/my\040data\134x rw,nosuid - fuse.goosefs-fuse goosefs rw,user_id=0";
         let mount = parse(line).expect("a mount");
         assert_eq!(mount.mount_point, Path::new(r"/mnt/my data\x"));
-        assert_eq!(mount.fstype, "fuse.goosefs-fuse");
+        assert_eq!((mount.fstype.as_str(), mount.source.as_str()), ("fuse.goosefs-fuse", "goosefs"));
+        assert_eq!(mount.root, Path::new("/"));
         assert_eq!((mount.minor, mount.device.as_str()), (57, "0:57"));
         assert!(mount.has("nosuid") && !mount.has("ro"), "{mount:?}");
     }

@@ -163,6 +163,8 @@ pub mod method {
         PARK_MOUNT = 241, "ParkMount";
         /// `UnparkMountRequest` to `Empty`.
         UNPARK_MOUNT = 242, "UnparkMount";
+        /// `EndMountRequest` to `Empty`.
+        END_MOUNT = 243, "EndMount";
     }
 
     /// The method with this wire number.

@@ -32,8 +32,10 @@ pub struct Config {
     /// The cache's directories lie on a stacked file system (overlayfs): needs a stack depth of 2, after which nobody can
     /// mount overlayfs on top of this mount.
     pub stacked: bool,
-    /// Socket of the holder that keeps the mount while no process serves it.
-    pub holder: Option<PathBuf>,
+    /// Sockets of the holders that keep the mount while no process serves it: one is enough, more are safer.
+    pub holders: Vec<PathBuf>,
+    /// How long they keep it.
+    pub takeover: Duration,
     /// Closed files whose lease is kept for the next open.
     pub keep: Bounds,
 }
@@ -55,7 +57,8 @@ impl Config {
             read_ahead: 4 << 20,
             passthrough: true,
             stacked: false,
-            holder: None,
+            holders: Vec::new(),
+            takeover: Duration::from_secs(120),
             keep: Bounds { count: 4096, bytes: 256 << 20, idle: Duration::from_secs(30) },
         }
     }

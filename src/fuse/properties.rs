@@ -23,7 +23,9 @@ impl Config {
             entry_ttl: sync.map_or(ttl, |sync| sync.min(ttl)),
             attr_ttl: ttl,
             deadline: properties.finite_duration(&keys::USER_RETRY_MAX)?,
-            holder: Some(properties.text(&keys::FUSE_HOLDER)).filter(|path| !path.is_empty()).map(Into::into),
+            holders: properties.list(&keys::FUSE_HOLDERS).into_iter().map(Into::into).collect(),
+            takeover: properties.finite_duration(&keys::FUSE_TAKEOVER)?,
+            fs_name: properties.text(&keys::FUSE_FS_NAME).to_owned(),
             threads: properties.number(&keys::FUSE_THREADS)?,
             passthrough: properties.truth(&keys::FUSE_PASSTHROUGH)?,
             ..Config::new(mount_point)

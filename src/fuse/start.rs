@@ -64,7 +64,7 @@ pub struct Running {
     ended: tokio_util::sync::CancellationToken,
     point: std::path::PathBuf,
     in_flight: InFlight,
-    /// Set when a holder is to keep the mount while no process serves it.
+    /// Set when holders are to keep the mount while no process serves it.
     kept: Option<Kept>,
 }
 
@@ -149,9 +149,10 @@ impl Running {
 pub async fn start(config: Config, deps: Deps) -> Result<Running> {
     let privileged = Uid::effective().is_root();
     let point = preflight::place(&config)?;
-    let mut outliving = match config.holder.as_ref().filter(|_| privileged) {
-        Some(holder) => Some(Outliving::ask(holder, &point).await?),
-        None => None,
+    let mut outliving = match config.holders.as_slice() {
+        [] => None,
+        _ if !privileged => None,
+        holders => Some(Outliving::ask(holders, config.takeover, &point).await?),
     };
     if !outliving.as_ref().is_some_and(Outliving::goes_on) {
         preflight::check(&point).await?;

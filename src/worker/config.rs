@@ -17,6 +17,8 @@ pub struct Config {
     pub web_port: u16,
     /// Path of the Unix socket that hands out descriptors; `None` for none.
     pub socket: Option<PathBuf>,
+    /// Path of the Unix socket on which mounts of this machine are kept while their FUSE process is away; `None` for none.
+    pub holder: Option<PathBuf>,
     /// `host:port` of every master's RPC port.
     pub masters: Vec<String>,
     /// How callers of the GooseFS protocol say who they are.
@@ -60,6 +62,7 @@ impl Config {
             rpc_bind: format!("{host}:0"),
             web_port: 0,
             socket: Some(dir.join("worker.sock")),
+            holder: None,
             masters,
             auth: AuthType::Simple,
             user: "root".to_owned(),

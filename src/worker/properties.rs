@@ -26,6 +26,9 @@ impl Config {
             rpc_bind: format!("{host}:{port}"),
             web_port: properties.number(&keys::WORKER_WEB_PORT)?,
             socket,
+            holder: Some(properties.text(&keys::WORKER_HOLDER))
+                .filter(|path| !path.is_empty())
+                .map(Into::into),
             auth,
             user: properties.user(),
             tiers,

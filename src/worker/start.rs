@@ -18,6 +18,7 @@ use goosefs_core::id::WorkerId;
 use goosefs_core::metrics::Metrics;
 use goosefs_core::proto::internal::{Caller, WorkerAddress};
 use goosefs_core::rpc::masters::{Masters, MastersConfig};
+use goosefs_core::rpc::park::holder::Holder;
 use goosefs_core::rpc::sasl::Sasl;
 use goosefs_core::rpc::{fds, server};
 use goosefs_core::task::Tasks;
@@ -32,6 +33,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
+
+/// A mount that does not say how long it wants to be kept is kept so long.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Makes the connector for a mount's URI and options.
 pub type Connect = dyn Fn(&str, &BTreeMap<String, String>) -> Result<Arc<dyn Ufs>> + Send + Sync;
@@ -191,6 +195,10 @@ fn serve(config: Config, deps: Deps, listener: TcpListener, store: Store, mark: 
             }
             served => served?,
         }
+    }
+    if let Some(path) = &node.config.holder {
+        // Mounts say how long they are kept; that one was given up is the CSI plugin's to tell people.
+        let (_holder, _lost) = Holder::serve(path, PATIENCE, &tasks)?;
     }
     let ((ready, is_ready), (failure, failed)) = (watch::channel(false), watch::channel(None));
     tasks::start(&node);

@@ -1,8 +1,11 @@
 //! Mounts that outlive their FUSE process: killed, stopped, with the holder gone in between, and with nobody to take over.
 
-use crate::plugin::{Ground, Plugin, Process, can_mount};
+use crate::plugin::{Ground, PATIENCE, Plugin, Process, can_mount, publish, unpublish};
 use goosefs_core::mountinfo;
+use goosefs_core::rpc::park::holder::Holder;
+use goosefs_core::task::Tasks;
 use goosefs_harness::{Binary, Processes, pattern, wait_for};
+use goosefs_k8s::csi::wire::csi::volume_capability::access_mode::Mode;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A file that the kernel cannot hold by reading ahead.
@@ -41,18 +44,27 @@ impl Node {
 
     /// A FUSE process that serves and is parked.
     fn fuse(&self) -> Process {
+        let before = self.parked();
+        let process = self.fuse_with(&[self.holder()]);
+        wait_for("the mount is parked", || self.parked() > before);
+        process
+    }
+
+    /// The plugin's socket for FUSE processes.
+    fn holder(&self) -> PathBuf {
+        self.ground.root().join(".goosefs/holder.sock")
+    }
+
+    /// A FUSE process that serves.
+    fn fuse_with(&self, holders: &[PathBuf]) -> Process {
         let point = self.ground.source().display().to_string();
         let masters = format!("-Dgoosefs.master.rpc.addresses={}", self.cluster.masters().join(","));
         let home = format!("-Dgoosefs.home={}", self.cluster.folder().display());
-        let holder = format!(
-            "-Dgoosefs.fuse.holder.socket={}",
-            self.ground.root().join(".goosefs/holder.sock").display()
-        );
-        let before = self.parked();
-        let process = Process::start(&self.ground, "fuse", &["fuse", &point, &masters, &home, &holder]);
+        let holders: Vec<String> = holders.iter().map(|holder| holder.display().to_string()).collect();
+        let holders = format!("-Dgoosefs.fuse.holder.sockets={}", holders.join(","));
+        let process = Process::start(&self.ground, "fuse", &["fuse", &point, &masters, &home, &holders]);
         let line = process.line();
         assert!(line.starts_with("ready fuse"), "{line}");
-        wait_for("the mount is parked", || self.parked() > before);
         process
     }
 
@@ -187,6 +199,124 @@ fn a_mount_that_nobody_takes_over_ends() {
     let _process = node.fuse();
     assert_ne!(node.device(), device);
     node.reads(&node.open("cold"), 0, 1 << 20).join().unwrap();
+}
+
+/// As a worker of the node is one.
+#[test]
+fn with_a_second_holder_the_mount_outlives_its_process_and_the_plugin() {
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let second = node.ground.path().join("worker.sock");
+    let tasks = Tasks::new("second holder");
+    let serve = async { Holder::serve(&second, PATIENCE, &tasks) };
+    let (second_holder, _lost) = node.ground.block_on(serve).unwrap();
+    let plugin = Plugin::start(&node.ground);
+    let holders = [node.holder(), second];
+    let mut process = node.fuse_with(&holders);
+    wait_for("both have it", || node.parked() == 2);
+    let (device, cold) = (node.device(), node.open("cold"));
+    drop(plugin);
+    process.signal(Signal::SIGKILL);
+    process.wait();
+    assert_eq!(second_holder.orphans(), 1);
+    let waiting = node.reads(&cold, 1 << 20, 1 << 20);
+    let _process = node.fuse_with(&holders);
+    waiting.join().unwrap();
+    assert_eq!(node.device(), device);
+    let _plugin = Plugin::start(&node.ground);
+    wait_for("the next plugin has it too", || node.parked() == 4);
+    node.reads(&cold, 2 << 20, 1 << 20).join().unwrap();
+}
+
+#[test]
+fn a_plugin_that_is_stopped_waits_for_the_next_process_of_a_mount() {
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let mut plugin = Plugin::start(&node.ground);
+    let mut process = node.fuse();
+    let (device, cold) = (node.device(), node.open("cold"));
+    process.signal(Signal::SIGTERM);
+    process.wait();
+    plugin.process.signal(Signal::SIGTERM);
+    let waiting = node.reads(&cold, 1 << 20, 1 << 20);
+    let _process = node.fuse_with(&[node.holder()]);
+    waiting.join().unwrap();
+    assert!(plugin.process.wait().success());
+    assert_eq!(node.device(), device);
+}
+
+#[test]
+fn a_mount_is_ended_for_good_once_no_process_serves_it() {
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let _plugin = Plugin::start(&node.ground);
+    let mut process = node.fuse();
+    let (point, holder) = (node.ground.source().display().to_string(), node.holder().display().to_string());
+    let binary = Binary::new(env!("CARGO_BIN_EXE_goosefs"), node.ground.path());
+    let unmount = || binary.run(&["csi", "unmount", &point, "--holder", &holder]).unwrap();
+    let refused = unmount();
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("another process serves the mount"), "{refused:?}");
+    assert!(node.device().is_some());
+    process.signal(Signal::SIGTERM);
+    process.wait();
+    for _ in 0..2 {
+        let ended = unmount();
+        assert_eq!((ended.code, node.device()), (Some(0), None), "{ended:?}");
+    }
+}
+
+/// A pod's own copy of what kubelet sees at `target`: changes there come here, as with mount propagation HostToContainer.
+fn container(node: &Node, target: &Path) -> PathBuf {
+    let inside = node.ground.path().join("container");
+    fs::create_dir(&inside).unwrap();
+    let nothing = None::<&str>;
+    mount(Some(target), &inside, nothing, MsFlags::MS_BIND, nothing).unwrap();
+    mount(nothing, &inside, nothing, MsFlags::MS_SLAVE, nothing).unwrap();
+    inside
+}
+
+#[test]
+fn pods_see_the_next_mount_after_one_that_has_ended() {
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let pods = node.ground.path().join("pods");
+    let nothing = None::<&str>;
+    mount(Some(&pods), &pods, nothing, MsFlags::MS_BIND, nothing).unwrap();
+    mount(nothing, &pods, nothing, MsFlags::MS_SHARED, nothing).unwrap();
+    let plugin = Plugin::start_with(&node.ground, &["--takeover-seconds", "1"]);
+    let mut process = node.fuse_with(&[]);
+    let target = node.ground.target("a");
+    let show =
+        publish(plugin.client(), node.ground.source(), target.clone(), Mode::MultiNodeReaderOnly, PATIENCE);
+    node.ground.block_on(show).unwrap();
+    let inside = container(&node, &target);
+    let part = pods.join("part");
+    fs::create_dir(&part).unwrap();
+    mount(Some(&target.join("names")), &part, nothing, MsFlags::MS_BIND, nothing).unwrap();
+    for _ in 0..2 {
+        assert_eq!(fs::read(inside.join("cold")).unwrap(), node.bytes);
+        process.signal(Signal::SIGKILL);
+        process.wait();
+        process = node.fuse_with(&[]);
+        // Attributes may still be remembered of the dead one.
+        wait_for("the pod sees the next mount", || File::open(inside.join("cold")).is_ok());
+        wait_for("so does the part", || File::open(part.join("1")).is_ok());
+    }
+    let shown = mountinfo::at(&inside).unwrap();
+    assert!(shown.has("ro"), "{shown:?}");
+    let at_target = mountinfo::all().iter().filter(|mount| mount.mount_point == target).count();
+    assert_eq!(at_target, 2, "one dead mount below, whatever came after it");
+    node.ground.block_on(unpublish(plugin.client(), target.clone())).unwrap();
+    assert_eq!(mountinfo::at(&target), None);
 }
 
 #[test]

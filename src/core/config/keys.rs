@@ -53,6 +53,7 @@ keys! {
     WORKER_HOSTNAME = "goosefs.worker.hostname", Text, "127.0.0.1", "The host that a worker is dialled at and listens on. Clients count hosts: workers on one machine need addresses of their own.";
     WORKER_RPC_PORT = "goosefs.worker.rpc.port", PORT, "9203", "RPC and data port of a worker.";
     WORKER_WEB_PORT = "goosefs.worker.web.port", PORT, "9204", "Port of a worker's metrics.";
+    WORKER_HOLDER = "goosefs.worker.holder.socket", Text, "", "Path of the Unix socket on which a worker keeps mounts of its machine while their FUSE process is away (goosefs.fuse.holder.sockets), beside the CSI plugin; empty for none.";
     WORKER_SOCKET = "goosefs.worker.data.server.domain.socket.address", Text, "", "Path of the Unix socket by which a worker hands cached files to clients on its machine; worker.sock in the first tier folder by default.";
     WORKER_TIERS = "goosefs.worker.tieredstore.levels", Number(1, 3), "1", "Number of storage tiers.";
     WORKER_TIER_ALIAS = "goosefs.worker.tieredstore.level{N}.alias", Text, "", "Name of a tier: MEM, SSD, HDD; its medium by default.";
@@ -89,7 +90,9 @@ keys! {
     FUSE_ALLOW_OTHER = "goosefs.fuse.allow.other", Bool, "true", "Other users may use the mount (needs root or user_allow_other).";
     FUSE_ATTR_TIMEOUT = "goosefs.fuse.attr.timeout", Duration, "1s", "How long the kernel keeps attributes and names without asking; changes that we hear of come sooner.";
     FUSE_THREADS = "goosefs.fuse.threads", Number(1, 256), "4", "Threads that take requests from the kernel.";
-    FUSE_HOLDER = "goosefs.fuse.holder.socket", Text, "", "Socket of the holder that keeps the mount while its process is away, as `goosefs csi` serves one; empty for none (needs root and kernel 6.9).";
+    FUSE_HOLDERS = "goosefs.fuse.holder.sockets", List, "", "Sockets of the holders that keep the mount while its process is away, as `goosefs csi` and workers serve them; empty for none (needs root and kernel 6.9).";
+    FUSE_TAKEOVER = "goosefs.fuse.takeover.timeout", Duration, "2min", "How long holders keep the mount while its process is away, before it ends.";
+    FUSE_FS_NAME = "goosefs.fuse.fs.name", Text, "goosefs", "What mount(8) shows as the mount's source. The CSI plugin tells by it which mount comes after one that has ended.";
     FUSE_PASSTHROUGH = "goosefs.fuse.passthrough", Bool, "true", "The kernel reads files that are wholly cached on this machine by itself (needs root and kernel 6.9).";
 }
 

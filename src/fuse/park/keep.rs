@@ -1,4 +1,4 @@
-//! Leaves the mount with the holder, and again with the next holder when that one is gone.
+//! Leaves the mount with the holders, and again with the next one at the same socket when one is gone.
 
 use super::table::Table;
 use goosefs_core::proto::internal::{MountRecord, OpenRecord};
@@ -8,8 +8,9 @@ use goosefs_core::{Code, Result, mountinfo};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// A holder that is gone is looked for so often.
@@ -23,12 +24,23 @@ pub(crate) struct Left {
     pub(crate) open: Vec<OpenRecord>,
 }
 
-/// Connects to the holder and asks it for the mount at `point`. No holder is no error: the mount then ends with its
-/// process.
+/// Connects to the holders and asks them for the mount at `point`; the connections are in the order of `holders`. No
+/// holder is no error: the mount then ends with its process.
 ///
 /// # Errors
 /// `Busy` when another process serves the mount.
-pub(crate) async fn ask(holder: &Path, point: &Path) -> Result<(Option<Keeper>, Option<Left>)> {
+pub(crate) async fn ask(holders: &[PathBuf], point: &Path) -> Result<(Vec<Option<Keeper>>, Option<Left>)> {
+    let mut keepers = Vec::new();
+    let mut left = None;
+    for holder in holders {
+        let (keeper, found) = ask_one(holder, point).await?;
+        keepers.push(keeper);
+        left = left.or(found);
+    }
+    Ok((keepers, left))
+}
+
+async fn ask_one(holder: &Path, point: &Path) -> Result<(Option<Keeper>, Option<Left>)> {
     let asked = async {
         let mut keeper = Keeper::connect(holder, point).await?;
         let parked = keeper.take().await?;
@@ -63,96 +75,122 @@ fn usable(parked: Parked, point: &Path) -> Result<Left> {
     Ok(Left { fuse: parked.fuse, table, mount, open })
 }
 
-/// A mount that is left with the holder.
+/// A mount that is left with holders.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    /// Whether a holder has it now.
-    parked: Arc<AtomicBool>,
+    /// How many holders have it now.
+    parked: Arc<AtomicUsize>,
     leave: CancellationToken,
-    given_up: tokio::sync::Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
+    given_up: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
 }
 
-/// What is left with the holder.
+/// What is left with holders.
 pub(crate) struct Mount {
-    pub(crate) holder: PathBuf,
     pub(crate) point: PathBuf,
     pub(crate) device: String,
+    /// How long they keep it without a process.
+    pub(crate) patience: Duration,
     pub(crate) fuse: OwnedFd,
     pub(crate) table: Arc<Table>,
 }
 
-impl Mount {
-    /// Parks by `keeper`, or by a new connection; gives the connection back.
-    async fn park(&self, keeper: Option<Keeper>) -> Result<Keeper> {
-        let mut keeper = match keeper {
-            Some(keeper) => keeper,
-            None => Keeper::connect(&self.holder, &self.point).await?,
-        };
-        keeper.park(&self.device, self.fuse.as_fd(), self.table.descriptor()).await?;
-        Ok(keeper)
-    }
-}
-
 impl Kept {
-    /// Parks `mount` from now on; `keeper` is a connection that is there already.
-    pub(crate) fn start(mount: Mount, keeper: Option<Keeper>, tasks: &Tasks) -> Kept {
-        let parked: Arc<AtomicBool> = Arc::default();
-        let leave = CancellationToken::new();
-        let (tell, given_up) = tokio::sync::oneshot::channel();
-        let (seen, left, stop) = (parked.clone(), leave.clone(), tasks.stop());
-        tasks.spawn("park", async move {
-            let keeping = keep(mount, keeper, &seen, &left);
-            tokio::select! {
-                () = keeping => {}
-                () = stop.cancelled() => {}
-            }
-            let _ = tell.send(());
-        });
-        Kept { parked, leave, given_up: tokio::sync::Mutex::new(Some(given_up)) }
+    /// Parks `mount` from now on with each of the holders, by the connection that is there already or by a new one.
+    pub(crate) fn start(mount: Mount, holders: Vec<(PathBuf, Option<Keeper>)>, tasks: &Tasks) -> Kept {
+        let (parked, leave) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+        let mount = Arc::new(mount);
+        let mut given_up = Vec::new();
+        for (holder, keeper) in holders {
+            let (tell, done) = oneshot::channel();
+            given_up.push(done);
+            let keeping =
+                Keeping { mount: mount.clone(), holder, parked: parked.clone(), leave: leave.clone() };
+            let stop = tasks.stop();
+            tasks.spawn(format!("park with {}", keeping.holder.display()), async move {
+                tokio::select! {
+                    () = keeping.keep(keeper) => {}
+                    () = stop.cancelled() => {}
+                }
+                // Nobody waits for it when the process ends.
+                let _ = tell.send(());
+            });
+        }
+        Kept { parked, leave, given_up: given_up.into() }
     }
 
     /// Whether a holder has the mount: its process may go.
     pub(crate) fn is_parked(&self) -> bool {
-        self.parked.load(Ordering::Acquire)
+        self.parked.load(Ordering::Acquire) > 0
     }
 
-    /// The mount goes: the holder lets go of it, which is waited for.
+    /// The mount goes: the holders let go of it, which is waited for.
     pub(crate) async fn unpark(&self) {
         self.leave.cancel();
-        if let Some(done) = self.given_up.lock().await.take() {
+        for done in self.given_up.lock().await.drain(..) {
+            // A task that has ended has let go.
             let _ = done.await;
         }
     }
 }
 
-async fn keep(mount: Mount, mut keeper: Option<Keeper>, parked: &AtomicBool, leave: &CancellationToken) {
-    let mut told = false;
-    loop {
-        match mount.park(keeper.take()).await {
-            Ok(mut held) => {
-                told = false;
-                parked.store(true, Ordering::Release);
-                tracing::info!(mount_point = %mount.point.display(), "parked with the holder");
-                tokio::select! {
-                    () = held.closed() => parked.store(false, Ordering::Release),
-                    () = leave.cancelled() => {
-                        parked.store(false, Ordering::Release);
+/// One holder, and the next that listens at its socket.
+struct Keeping {
+    mount: Arc<Mount>,
+    holder: PathBuf,
+    parked: Arc<AtomicUsize>,
+    leave: CancellationToken,
+}
+
+impl Keeping {
+    async fn keep(&self, mut keeper: Option<Keeper>) {
+        let (holder, point) = (self.holder.display(), self.mount.point.display());
+        let mut told = false;
+        loop {
+            match self.park(keeper.take()).await {
+                Ok(mut held) => {
+                    told = false;
+                    self.parked.fetch_add(1, Ordering::AcqRel);
+                    tracing::info!(mount_point = %point, %holder, "parked with the holder");
+                    let leaves = tokio::select! {
+                        () = held.closed() => false,
+                        () = self.leave.cancelled() => true,
+                    };
+                    self.parked.fetch_sub(1, Ordering::AcqRel);
+                    if leaves {
                         if let Err(error) = held.unpark().await {
                             tracing::debug!(%error, "the holder is gone");
                         }
                         return;
                     }
                 }
+                Err(error) if !std::mem::replace(&mut told, true) => self.say(&error),
+                Err(_) => {}
             }
-            Err(error) => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%error, "the mount is not parked: it would not outlive this process");
-                }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = self.leave.cancelled() => return,
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            () = leave.cancelled() => return,
+    }
+
+    /// Parks by `keeper`, or by a new connection; gives the connection back.
+    async fn park(&self, keeper: Option<Keeper>) -> Result<Keeper> {
+        let mount = &self.mount;
+        let mut keeper = match keeper {
+            Some(keeper) => keeper,
+            None => Keeper::connect(&self.holder, &mount.point).await?,
+        };
+        let (fuse, state) = (mount.fuse.as_fd(), mount.table.descriptor());
+        keeper.park(&mount.device, mount.patience, fuse, state).await?;
+        Ok(keeper)
+    }
+
+    /// A mount that another holder has is safe.
+    fn say(&self, error: &goosefs_core::Error) {
+        if self.parked.load(Ordering::Acquire) == 0 {
+            tracing::warn!(%error, "the mount is not parked: it would not outlive this process");
+        } else {
+            tracing::info!(%error, "the mount is parked with another holder only");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A mount that outlives its process: what the next process must know, kept where a dead one leaves it.
 //!
 //! [`table`] is the state: what is open, and how the kernel was greeted. [`session`] serves a mount from the start or goes
-//! on with one that was left. [`keep`] leaves both with the holder. Used by `start`, through [`Outliving`]; without a
+//! on with one that was left. [`keep`] leaves both with the holders. Used by `start`, through [`Outliving`]; without a
 //! holder nothing of this runs.
 
 pub(crate) mod keep;
@@ -21,13 +21,15 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use table::Table;
 
 /// A mount on its way to being served, which is to outlive its process.
 pub(crate) struct Outliving {
-    holder: PathBuf,
+    holders: Vec<PathBuf>,
+    patience: Duration,
     point: PathBuf,
-    keeper: Option<Keeper>,
+    keepers: Vec<Option<Keeper>>,
     table: Arc<Table>,
     left: Option<(OwnedFd, MountRecord)>,
     open: Vec<OpenRecord>,
@@ -36,21 +38,22 @@ pub(crate) struct Outliving {
 }
 
 impl Outliving {
-    /// Asks the holder whether a process has left a mount at `point`.
+    /// Asks the holders whether a process has left a mount at `point`. They keep it for `patience` without one.
     ///
     /// # Errors
     /// `Busy` when another process serves it.
-    pub(crate) async fn ask(holder: &Path, point: &Path) -> Result<Outliving> {
-        let (keeper, left) = keep::ask(holder, point).await?;
+    pub(crate) async fn ask(holders: &[PathBuf], patience: Duration, point: &Path) -> Result<Outliving> {
+        let (keepers, left) = keep::ask(holders, point).await?;
         let goes_on = left.is_some();
         let (table, left, open) = match left {
             Some(left) => (left.table, Some((left.fuse, left.mount)), left.open),
             None => (Table::new()?, None, Vec::new()),
         };
         Ok(Outliving {
-            holder: holder.to_owned(),
+            holders: holders.to_vec(),
+            patience,
             point: point.to_owned(),
-            keeper,
+            keepers,
             table: Arc::new(table),
             left,
             open,
@@ -76,7 +79,7 @@ impl Outliving {
         Parking { table: self.table.clone(), left: self.left.take() }
     }
 
-    /// Goes on with what was under way, and leaves the mount with the holder from now on, where the kernel allows.
+    /// Goes on with what was under way, and leaves the mount with the holders from now on, where the kernel allows.
     pub(crate) fn keep(self, mounted: &Mounted, device: &Device, tasks: &Tasks) -> Option<Kept> {
         if self.goes_on {
             tracing::info!(mount_point = %self.point.display(), open = self.open.len(), "goes on with its mount");
@@ -91,12 +94,12 @@ impl Outliving {
             return None;
         }
         let mount = keep::Mount {
-            holder: self.holder,
             point: self.point,
             device: mounted.device()?.to_owned(),
+            patience: self.patience,
             fuse: device.copy()?,
             table: self.table,
         };
-        Some(Kept::start(mount, self.keeper, tasks))
+        Some(Kept::start(mount, self.holders.into_iter().zip(self.keepers).collect(), tasks))
     }
 }

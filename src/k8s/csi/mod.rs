@@ -5,10 +5,12 @@
 //! published is read from mountinfo, so that a restart forgets nothing; and nothing on the node is looked into before
 //! mountinfo was asked, since a mount whose daemon is dead would hang. Nodes are never patched and no apiserver is
 //! needed: the controller labels a node for FUSE as soon as a pod that uses the volume is scheduled there.
+//! Beside that it keeps mounts whose FUSE process is away, and says what became of them.
 //!
 //! `node` and `identity` answer kubelet, `volume` checks what a request says, `source` waits for a runtime's mount,
 //! `mounts` binds and unmounts, `watch` wakes when mountinfo changes, `probe` asks a mount whether it lives, `busy` lets
-//! one call at a time work on a place. [`register`] is the process beside it that makes kubelet know the socket.
+//! one call at a time work on a place; `parked` says whether all mounts would outlive their process, `recover` shows a
+//! runtime's next mount in place of a dead one, `report` writes events, [`unmount`] ends a mount for good. [`register`] is the process beside it that makes kubelet know the socket.
 //! Started by `goosefs csi`.
 
 mod busy;
@@ -16,12 +18,18 @@ mod identity;
 mod metrics;
 mod mounts;
 mod node;
+mod parked;
 mod probe;
+mod recover;
 pub mod register;
+mod report;
 mod source;
+mod unmount;
 mod volume;
 mod watch;
 pub mod wire;
+
+pub use unmount::unmount;
 
 use goosefs_core::metrics::Metrics;
 use goosefs_core::rpc::park::holder::Holder;
@@ -32,6 +40,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wire::csi::identity_server::IdentityServer;
 use wire::csi::node_server::NodeServer;
+
+/// Kept of the time to stop in, for stopping itself.
+const LAST: Duration = Duration::from_secs(1);
 
 /// What the plugin is told.
 #[derive(Clone, Debug)]
@@ -71,13 +82,14 @@ pub struct Running {
     tasks: Tasks,
     metrics: Metrics,
     holder: Holder,
+    can_park: bool,
 }
 
 /// Starts to serve kubelet.
 ///
 /// # Errors
 /// `InvalidArgument` when the driver's name is none, `Busy` when another process serves the socket.
-pub fn start(config: Config) -> Result<Running> {
+pub async fn start(config: Config) -> Result<Running> {
     check_driver(&config.driver)?;
     if config.node.is_empty() {
         return Err(Error::new(Code::InvalidArgument, "the node's name is missing")
@@ -85,14 +97,34 @@ pub fn start(config: Config) -> Result<Running> {
     }
     let tasks = Tasks::new("csi");
     let metrics = Metrics::new();
-    let node = node::Node::new(&config, &tasks, metrics::CsiMetrics::new(&metrics));
+    let probes = probe::Probes::default();
+    let node = node::Node::new(&config, probes.clone(), &tasks, metrics::CsiMetrics::new(&metrics));
     let identity = identity::Identity::new(&config.driver);
     let routes =
         tonic::service::Routes::new(IdentityServer::new(identity)).add_service(NodeServer::new(node));
-    let holder = Holder::serve(&config.holder, config.takeover, &tasks)?;
+    let (holder, lost) = Holder::serve(&config.holder, config.takeover, &tasks)?;
     server::serve_unix_grpc("csi", &config.socket, routes, &tasks)?;
+    let report = report::Report::new(&config.node).await;
+    let (root, stop, tell) = (config.mount_root.clone(), tasks.stop(), report.clone());
+    tasks.spawn("tell of mounts", async move {
+        tokio::select! {
+            () = tell.given_up(lost, &root) => {}
+            () = stop.cancelled() => {}
+        }
+    });
+    let (root, stop) = (config.mount_root.clone(), tasks.stop());
+    tasks.spawn("recover volumes", async move {
+        tokio::select! {
+            ended = recover::recover(root, probes, report) => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "volumes whose mount ends will stay dead");
+                }
+            }
+            () = stop.cancelled() => {}
+        }
+    });
     tracing::info!(driver = config.driver, node = config.node, "serves kubelet");
-    Ok(Running { config, tasks, metrics, holder })
+    Ok(Running { can_park: parked::possible(), config, tasks, metrics, holder })
 }
 
 /// A driver's name is that of a domain, at most 63 characters.
@@ -126,15 +158,26 @@ impl Running {
         self.holder.orphans()
     }
 
+    /// Whether every mount of the node would outlive its FUSE process, where the kernel allows that.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.can_park || parked::missing(&self.config.mount_root, &self.holder).is_empty()
+    }
+
     /// Its counters.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.metrics.clone()
     }
 
-    /// Stops; calls under way may end within `grace`.
+    /// Stops; calls under way may end within `grace`. A mount whose process is away would end with us, so that the next
+    /// process is waited for as long.
     pub async fn shutdown(&self, grace: Duration) {
-        self.tasks.shutdown(grace).await;
+        let begun = tokio::time::Instant::now();
+        let mut changes = self.holder.changes();
+        let taken = async { while self.holder.orphans() > 0 && changes.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(grace.saturating_sub(LAST), taken).await;
+        self.tasks.shutdown(grace.saturating_sub(begun.elapsed())).await;
     }
 
     /// Waits until it has stopped.

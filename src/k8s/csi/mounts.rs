@@ -5,11 +5,17 @@ use super::volume::{Usage, flag};
 use goosefs_core::mountinfo::{self, Mount};
 use goosefs_core::{Code, Error, Result};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// What mountinfo calls a runtime's mount.
+pub(super) const FSTYPE: &str = "fuse.goosefs-fuse";
 
 /// An unmount that takes longer has left the tree and waits for a daemon that is away.
 const UNMOUNT: Duration = Duration::from_secs(5);
@@ -122,7 +128,45 @@ fn unmount(target: &Path) -> Result<()> {
     detach(target)
 }
 
-fn detach(target: &Path) -> Result<()> {
+/// Lays the mount of `source` over `dead`, the part of it that `dead` shows, as restricted as that is.
+///
+/// # Errors
+/// The kernel's; `NotFound` when `source` has no such part.
+pub(super) fn lay_over(source: &Mount, dead: &Mount) -> Result<()> {
+    let target = &dead.mount_point;
+    let failed = |what: &str, error: Errno| Error::io(format!("{what} {}", target.display()), error.into());
+    let part = dead.root.strip_prefix("/").unwrap_or(&dead.root);
+    let whole = open(&source.mount_point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|error| failed("open the mount for", error))?;
+    let shown = if part.as_os_str().is_empty() {
+        whole
+    } else {
+        // What the part's path was made of may have been replaced by symlinks, which must not lead elsewhere.
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        openat2(&whole, part, how).map_err(|error| failed("open the part that is shown at", error))?
+    };
+    let flags = dead.options.split(',').filter_map(flag).fold(MsFlags::empty(), |all, one| all | one);
+    let usage = Usage { read_only: dead.has("ro"), flags };
+    // Pods receive what is mounted as it is at that moment: it must be restricted before, at a place of our own.
+    let staging = std::env::temp_dir().join(format!("goosefs-csi-{}", uuid::Uuid::new_v4()));
+    fs::create_dir(&staging).map_err(|error| Error::io(format!("make {}", staging.display()), error))?;
+    let nothing = None::<&str>;
+    let bind = |from: &Path, to: &Path| mount(Some(from), to, nothing, MsFlags::MS_BIND, nothing);
+    let path = PathBuf::from(format!("/proc/self/fd/{}", shown.as_raw_fd()));
+    let outcome = bind(&path, &staging)
+        .map_err(|error| failed("bind the new mount for", error))
+        .and_then(|()| restrict(&staging, usage))
+        .and_then(|()| bind(&staging, target).map_err(|error| failed("lay the new mount over", error)));
+    if mountinfo::at(&staging).is_some() {
+        detach(&staging)?;
+    }
+    fs::remove_dir(&staging).map_err(|error| Error::io(format!("remove {}", staging.display()), error))?;
+    outcome
+}
+
+pub(super) fn detach(target: &Path) -> Result<()> {
     match umount2(target, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH) {
         Err(error) if mountinfo::at(target).is_some() => {
             Err(Error::io(format!("unmount {}", target.display()), error.into()))

@@ -32,14 +32,14 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(config: &Config, tasks: &Tasks, metrics: CsiMetrics) -> Node {
+    pub(super) fn new(config: &Config, probes: Probes, tasks: &Tasks, metrics: CsiMetrics) -> Node {
         Node {
             node: config.node.clone(),
             mount_root: config.mount_root.clone(),
             tasks: tasks.clone(),
             metrics,
             busy: Busy::default(),
-            probes: Probes::default(),
+            probes,
         }
     }
 

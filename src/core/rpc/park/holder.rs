@@ -6,7 +6,7 @@ use super::super::frame::wire::{Header, Kind};
 use super::{answer, both, decode, greet};
 use crate::error::{Code, Error, Result};
 use crate::proto::internal::{
-    Empty, ParkMountRequest, TakeMountRequest, TakeMountResponse, UnparkMountRequest,
+    Empty, EndMountRequest, ParkMountRequest, TakeMountRequest, TakeMountResponse, UnparkMountRequest,
 };
 use crate::proto::method;
 use crate::rpc::server::accept_unix;
@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
 
 /// One mount.
 #[derive(Debug)]
@@ -32,6 +33,17 @@ struct Held {
     process: Option<u64>,
     /// How often its process went away.
     absences: u64,
+    /// It is kept so long without one.
+    patience: Duration,
+}
+
+/// A mount that was given up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lost {
+    /// Where it was.
+    pub mount_point: String,
+    /// How long it was kept without a process.
+    pub patience: Duration,
 }
 
 /// The mounts that are kept. Cheap to clone.
@@ -41,17 +53,32 @@ pub struct Holder {
     patience: Duration,
     tasks: Tasks,
     connections: Arc<AtomicU64>,
+    /// Moves with every change of what is kept.
+    changes: watch::Sender<u64>,
+    lost: mpsc::UnboundedSender<Lost>,
 }
 
 impl Holder {
-    /// Serves `path` until the role stops. A mount whose process is away for longer than `patience` is given up.
+    /// Serves `path` until the role stops. A mount whose process is away for longer than it asked for, or than
+    /// `patience`, is given up, which the receiver is told.
     ///
     /// # Errors
     /// As [`unix::listen`].
-    pub fn serve(path: &Path, patience: Duration, tasks: &Tasks) -> Result<Holder> {
+    pub fn serve(
+        path: &Path,
+        patience: Duration,
+        tasks: &Tasks,
+    ) -> Result<(Holder, mpsc::UnboundedReceiver<Lost>)> {
         let (listener, file) = unix::listen(path)?;
-        let holder =
-            Holder { held: Arc::default(), patience, tasks: tasks.clone(), connections: Arc::default() };
+        let (lost, given_up) = mpsc::unbounded_channel();
+        let holder = Holder {
+            held: Arc::default(),
+            patience,
+            tasks: tasks.clone(),
+            connections: Arc::default(),
+            changes: watch::Sender::default(),
+            lost,
+        };
         let served = holder.clone();
         tasks.spawn(format!("holder {}", path.display()), async move {
             // Removed when this task ends.
@@ -68,13 +95,23 @@ impl Holder {
             })
             .await;
         });
-        Ok(holder)
+        Ok((holder, given_up))
     }
 
     /// Devices (`major:minor`) of the mounts that are kept.
     #[must_use]
     pub fn devices(&self) -> Vec<String> {
         self.held.lock().values().map(|held| held.device.clone()).collect()
+    }
+
+    /// Wakes with every change of what is kept.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Mounts whose process is away.
@@ -132,6 +169,9 @@ impl Holder {
         } else if header.method == method::UNPARK_MOUNT.number {
             let request: UnparkMountRequest = decode(message)?;
             self.unpark(&request.mount_point, id);
+        } else if header.method == method::END_MOUNT.number {
+            let request: EndMountRequest = decode(message)?;
+            self.end(&request.mount_point)?;
         } else {
             return Err(Error::new(Code::Unimplemented, format!("no method {}", header.method)));
         }
@@ -147,6 +187,7 @@ impl Holder {
         let copy = |of: &OwnedFd| of.try_clone().map_err(|error| Error::io("copy a descriptor", error));
         let taken = (held.device.clone(), copy(&held.fuse)?, copy(&held.state)?);
         held.process = Some(id);
+        self.changed();
         tracing::info!(mount_point, "a FUSE process takes its predecessor's mount over");
         Ok(Some(taken))
     }
@@ -159,8 +200,25 @@ impl Holder {
         }
         let absences = known.map_or(0, |held| held.absences);
         let (fuse, state) = both;
-        let held = Held { device: request.device, fuse, state, process: Some(id), absences };
+        let patience = match request.patience_ms {
+            0 => self.patience,
+            told => Duration::from_millis(told),
+        };
+        let held = Held { device: request.device, fuse, state, process: Some(id), absences, patience };
         drop(all.insert(request.mount_point, held));
+        self.changed();
+        Ok(())
+    }
+
+    fn end(&self, mount_point: &str) -> Result<()> {
+        let mut all = self.held.lock();
+        if all.get(mount_point).is_some_and(|held| held.process.is_some()) {
+            return Err(served(mount_point));
+        }
+        if all.remove(mount_point).is_some() {
+            tracing::info!(mount_point, "nobody will take it over: the mount ends");
+            self.changed();
+        }
         Ok(())
     }
 
@@ -168,6 +226,7 @@ impl Holder {
         let mut all = self.held.lock();
         if all.get(mount_point).is_some_and(|held| held.process == Some(id)) {
             all.remove(mount_point);
+            self.changed();
         }
     }
 
@@ -179,13 +238,15 @@ impl Holder {
             }
             held.process = None;
             held.absences += 1;
+            self.changed();
             tracing::info!(mount_point, "its FUSE process is gone: the mount is parked");
             let (holder, mount_point, absence) = (self.clone(), mount_point.clone(), held.absences);
+            let patience = held.patience;
             self.tasks.spawn_request("a parked mount", async move {
                 let stop = holder.tasks.stop();
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = tokio::time::sleep(holder.patience) => holder.give_up(&mount_point, absence),
+                    () = tokio::time::sleep(patience) => holder.give_up(&mount_point, absence),
                 }
             });
         }
@@ -193,11 +254,16 @@ impl Holder {
 
     fn give_up(&self, mount_point: &str, absence: u64) {
         let mut all = self.held.lock();
-        if all.get(mount_point).is_some_and(|held| held.process.is_none() && held.absences == absence) {
-            tracing::warn!(mount_point, patience = ?self.patience, "no FUSE process came: the mount ends");
-            // With the last descriptor of /dev/fuse the kernel ends the connection.
-            all.remove(mount_point);
-        }
+        let waits = |held: &Held| held.process.is_none() && held.absences == absence;
+        let Some(patience) = all.get(mount_point).filter(|held| waits(held)).map(|held| held.patience) else {
+            return;
+        };
+        tracing::warn!(mount_point, ?patience, "no FUSE process came: the mount ends");
+        // With the last descriptor of /dev/fuse the kernel ends the connection.
+        all.remove(mount_point);
+        self.changed();
+        // Nobody may want to know.
+        let _ = self.lost.send(Lost { mount_point: mount_point.to_owned(), patience });
     }
 }
 

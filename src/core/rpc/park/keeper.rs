@@ -5,13 +5,14 @@ use super::super::frame::wire::Kind;
 use super::{PATIENCE, both, decode, greet, request};
 use crate::error::{Code, Error, Result};
 use crate::proto::internal::{
-    Empty, ParkMountRequest, TakeMountRequest, TakeMountResponse, UnparkMountRequest,
+    Empty, EndMountRequest, ParkMountRequest, TakeMountRequest, TakeMountResponse, UnparkMountRequest,
 };
 use crate::proto::method::{self, Method};
 use bytes::Bytes;
 use prost::Message;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 use tokio::net::UnixStream;
 
 /// A mount that was parked.
@@ -82,12 +83,22 @@ impl Keeper {
         Ok(Some(Parked { device: response.device, fuse, state }))
     }
 
-    /// Leaves copies of these with the holder.
+    /// Leaves copies of these with the holder, which keeps them for `patience` while we are away.
     ///
     /// # Errors
     /// `Busy` when another process serves the mount.
-    pub async fn park(&mut self, device: &str, fuse: BorrowedFd<'_>, state: BorrowedFd<'_>) -> Result<()> {
-        let message = ParkMountRequest { mount_point: self.mount_point.clone(), device: device.to_owned() };
+    pub async fn park(
+        &mut self,
+        device: &str,
+        patience: Duration,
+        fuse: BorrowedFd<'_>,
+        state: BorrowedFd<'_>,
+    ) -> Result<()> {
+        let message = ParkMountRequest {
+            mount_point: self.mount_point.clone(),
+            device: device.to_owned(),
+            patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+        };
         self.call::<_, Empty>(method::PARK_MOUNT, &message, &[fuse, state]).await.map(drop)
     }
 
@@ -98,6 +109,15 @@ impl Keeper {
     pub async fn unpark(&mut self) -> Result<()> {
         let message = UnparkMountRequest { mount_point: self.mount_point.clone() };
         self.call::<_, Empty>(method::UNPARK_MOUNT, &message, &[]).await.map(drop)
+    }
+
+    /// Nobody will take the mount over: the holder lets go of it.
+    ///
+    /// # Errors
+    /// `Busy` while a process serves it.
+    pub async fn end(&mut self) -> Result<()> {
+        let message = EndMountRequest { mount_point: self.mount_point.clone() };
+        self.call::<_, Empty>(method::END_MOUNT, &message, &[]).await.map(drop)
     }
 
     /// Returns when the holder is gone.
