@@ -77,7 +77,7 @@ uninstall_chart() {
     eventually 60 "no object of the runtime is left" nothing_of_the_runtime
     for number in 1 2 3; do check_node_is_clean "$number"; done
     seen=$(helm uninstall goosefs -n fluid-system --wait 2>&1) || failed "helm uninstall" "$seen"
-    equals "the definitions stay" "datasets.data.fluid.io goosefsruntimes.data.fluid.io" \
+    equals "the definitions stay" "databackups.data.fluid.io dataloads.data.fluid.io datasets.data.fluid.io goosefsruntimes.data.fluid.io" \
         "$(echo $(kubectl get crd -o name | sed 's#.*/##' | sort))"
     eventually 60 "no pod is left" no_pods
     beside_fluid
@@ -110,7 +110,7 @@ beside_fluid() {
     contains "beside Fluid the driver has another name" "name: fuse.csi.goosefs.io" "$seen"
     contains "beside Fluid there is the controller of runtimes" "name: goosefsruntime-controller" "$seen"
     contains "beside Fluid Datasets hold nobody up" "args: [controller, uninstall-check, --only, goosefsruntime]" "$seen"
-    seen=$(grep -E '^  name: (dataset-controller|datasets.data.fluid.io|fuse.csi.fluid.io)$' <<<"$seen" || true)
+    seen=$(grep -E '^  name: (dataset-controller|data(set|load|backup)s.data.fluid.io|fuse.csi.fluid.io)$' <<<"$seen" || true)
     equals "beside Fluid nothing of its own is installed" "" "$seen"
     kubectl delete csidriver fuse.csi.fluid.io >/dev/null
     kubectl annotate --overwrite crd datasets.data.fluid.io "$release=goosefs" >/dev/null

@@ -3,6 +3,10 @@
 //!
 //! The reconcilers ask before they plan anything; what is found becomes a condition and an event.
 
+mod operation;
+
+pub use operation::{backup, load};
+
 use super::quantity::bytes_of;
 use super::tier::Level;
 use super::{Dataset, GooseFSRuntime, GooseFSRuntimeSpec, LONGEST_NAME};

@@ -1,6 +1,6 @@
 //! The CustomResourceDefinitions, made from the types.
 
-use super::{Dataset, GooseFSRuntime};
+use super::{DataBackup, DataLoad, Dataset, GooseFSRuntime};
 use goosefs_core::{Code, Error, Result};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -17,7 +17,10 @@ const LONGEST_QUANTITY: u32 = 32;
 /// # Errors
 /// `Internal` when a type is no structural schema, which a test sees first.
 pub fn definitions() -> Result<Vec<CustomResourceDefinition>> {
-    [Dataset::crd(), GooseFSRuntime::crd()].into_iter().map(tidy).collect()
+    [Dataset::crd(), GooseFSRuntime::crd(), DataLoad::crd(), DataBackup::crd()]
+        .into_iter()
+        .map(tidy)
+        .collect()
 }
 
 /// `data.fluid.io_datasets.yaml`: the file of a definition in the chart.

@@ -7,6 +7,8 @@
 
 // Where `unreachable_pub` is allowed, KubeSchema makes an inner copy of each type, as public as the type.
 
+#[allow(unreachable_pub)]
+mod backup;
 pub mod check;
 #[allow(unreachable_pub)]
 mod component;
@@ -15,16 +17,23 @@ mod condition;
 mod dataset;
 mod definition;
 #[allow(unreachable_pub)]
+mod load;
+#[allow(unreachable_pub)]
 mod mount;
+#[allow(unreachable_pub)]
+mod operation;
+mod place;
 mod quantity;
 #[allow(unreachable_pub)]
 mod runtime;
+mod schedule;
 mod status;
 #[cfg(test)]
 mod tests;
 #[allow(unreachable_pub)]
 mod tier;
 
+pub use backup::{DataBackup, DataBackupSpec};
 pub use component::{
     CleanPolicy, Component, Fuse, InitUsers, Journal, JournalType, LaunchPolicy, PodMetadata,
 };
@@ -34,11 +43,18 @@ pub use dataset::{
     RuntimeReference,
 };
 pub use definition::{definitions, file_name, yaml};
+pub use load::{DataLoad, DataLoadSpec, Policy, TargetDataset, TargetPath};
 pub use mount::{EncryptOption, EncryptOptionSource, Mount, SecretKey};
+pub use operation::{
+    AffinityStrategy, ObjectRef, OperationJob, OperationKind, OperationRef, OperationStatus, Prefer, Require,
+    WaitingStatus,
+};
+pub use place::Place;
 pub use quantity::bytes_of;
 pub use runtime::{
     CleanCachePolicy, DataPlacement, GooseFSRuntime, GooseFSRuntimeSpec, NetworkMode, RunAs, Version,
 };
+pub use schedule::Schedule;
 pub use status::{ApiGatewayStatus, GooseFSRuntimeStatus, JournalStatus};
 pub use tier::{Level, MediumType, TieredStore, VolumeType};
 

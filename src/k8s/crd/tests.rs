@@ -43,10 +43,12 @@ fn field<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
     })
 }
 
-/// Paths of Fluid v1.0.8's GooseFSRuntime and Dataset, from its api/v1alpha1.
+/// Paths of Fluid v1.0.8's kinds, from its api/v1alpha1.
 const FLUID: &[(&str, &str)] = &[
     ("GooseFSRuntime", include_str!("fluid/goosefsruntime.txt")),
     ("Dataset", include_str!("fluid/dataset.txt")),
+    ("DataLoad", include_str!("fluid/dataload.txt")),
+    ("DataBackup", include_str!("fluid/databackup.txt")),
 ];
 
 #[test]
@@ -80,6 +82,69 @@ fn enums_and_defaults_are_those_of_fluid() {
     assert_eq!(of("spec.placement", "enum"), json!(["", "Exclusive", "Shared"]));
     assert_eq!(of("spec.mounts", "minItems"), json!(1));
     assert_eq!(of("spec.mounts[]", "required"), json!(["mountPoint"]));
+    let load = schema("DataLoad");
+    let of = |path: &str, key: &str| field(&load, path).unwrap()[key].clone();
+    assert_eq!(of("spec.policy", "enum"), json!(["Once", "Cron", "OnEvent"]));
+    assert_eq!(of("spec.policy", "default"), json!("Once"));
+    assert_eq!(of("spec.dataset", "required"), json!(["name"]));
+    assert_eq!(of("spec.target[]", "required"), json!(["path"]));
+    assert_eq!(of("spec.runAfter", "required"), json!(["kind", "name"]));
+    let kinds = json!(["DataLoad", "DataBackup", "DataMigrate", "DataProcess"]);
+    assert_eq!(of("spec.runAfter.kind", "enum"), kinds);
+    let backup = schema("DataBackup");
+    assert_eq!(field(&backup, "spec.runAs").unwrap()["required"], json!(["gid", "group", "uid", "user"]));
+}
+
+/// As `kubectl get load` and `kubectl get backup` show them.
+#[test]
+fn operations_have_fluids_names_and_columns() {
+    let of = |kind: &str| {
+        let all = definitions().unwrap();
+        let one = all.into_iter().find(|definition| definition.spec.names.kind == kind).unwrap();
+        let columns = one.spec.versions[0].additional_printer_columns.clone().unwrap_or_default();
+        let shown = columns.into_iter().filter(|column| column.priority.unwrap_or_default() == 0);
+        let shown: Vec<String> = shown.map(|column| column.name).collect();
+        assert!(one.spec.versions[0].subresources.as_ref().unwrap().status.is_some(), "{kind}");
+        assert_eq!(one.spec.names.categories, Some(vec!["fluid".to_owned()]));
+        (one.spec.names.short_names.unwrap_or_default().join(","), shown.join(" "))
+    };
+    assert_eq!(of("DataLoad"), ("load".into(), "Dataset Phase Age Duration".into()));
+    assert_eq!(of("DataBackup"), ("backup".into(), "Dataset Phase Path NodeName Duration Age".into()));
+}
+
+#[test]
+fn what_is_wrong_with_an_operation_is_named() {
+    let made = |kind: &str, spec: Value| {
+        json!({"apiVersion": "data.fluid.io/v1alpha1", "kind": kind,
+        "metadata": {"name": "one", "namespace": "default"}, "spec": spec})
+    };
+    let load = |spec: Value| -> Vec<String> {
+        let load: DataLoad = serde_json::from_value(made("DataLoad", spec)).unwrap();
+        check::load(&load).into_iter().map(|violation| violation.field).collect()
+    };
+    let of = |more: Value| {
+        let mut all = json!({"dataset": {"name": "hbase"}});
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        load(all)
+    };
+    assert!(
+        of(json!({"target": [{"path": "/a", "replicas": 2}], "options": {"expireTime": "5"}})).is_empty()
+    );
+    assert!(of(json!({"policy": "Cron", "schedule": "*/5 * * * *"})).is_empty());
+    assert_eq!(load(json!({})), ["spec.dataset.name"]);
+    assert_eq!(of(json!({"dataset": {"name": "a", "namespace": "b"}})), ["spec.dataset.namespace"]);
+    assert_eq!(of(json!({"target": [{"path": "a"}]})), ["spec.target[0].path"]);
+    assert_eq!(of(json!({"target": [{"path": "/", "replicas": -1}]})), ["spec.target[0].replicas"]);
+    assert_eq!(of(json!({"options": {"expireTime": "1h"}})), ["spec.options.expireTime"]);
+    assert_eq!(of(json!({"policy": "Cron"})), ["spec.schedule"]);
+    assert_eq!(of(json!({"runAfter": {"kind": "DataLoad", "name": "one"}})), ["spec.runAfter"]);
+    assert_eq!(of(json!({"runAfter": {"kind": "DataProcess", "name": "x"}})), ["spec.runAfter.kind"]);
+    let backup = |spec: Value| -> Vec<String> {
+        let backup: DataBackup = serde_json::from_value(made("DataBackup", spec)).unwrap();
+        check::backup(&backup).into_iter().map(|violation| violation.field).collect()
+    };
+    assert!(backup(json!({"dataset": "hbase", "backupPath": "pvc://c/d"})).is_empty());
+    assert_eq!(backup(json!({"dataset": "", "backupPath": "/d"})), ["spec.dataset", "spec.backupPath"]);
 }
 
 #[test]
@@ -100,7 +165,7 @@ fn no_field_may_be_null_and_no_default_is_nothing() {
             }
         }
     }
-    for kind in ["GooseFSRuntime", "Dataset"] {
+    for (kind, _) in FLUID {
         walk(kind, &schema(kind));
     }
 }
