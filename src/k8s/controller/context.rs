@@ -1,12 +1,13 @@
 //! What both reconcilers work with: the apiserver, settings, events, counts.
 
+use super::Config;
 use super::plan::Object;
 use super::totals::Totals;
 use goosefs_core::metrics::{Counter, Metrics};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use kube::api::{ListParams, Patch, PatchParams, ValidationDirective};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, ValidationDirective};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -25,6 +26,8 @@ pub(super) struct Context {
     pub(super) client: Client,
     pub(super) image: String,
     pub(super) driver: String,
+    /// Where the controller and the CSI plugin run.
+    pub(super) namespace: String,
     pub(super) tasks: Tasks,
     /// Sizes of storages.
     pub(super) totals: Totals,
@@ -47,20 +50,15 @@ pub(super) fn api_error(what: &str, error: kube::Error) -> Error {
 }
 
 impl Context {
-    pub(super) fn new(
-        client: Client,
-        image: String,
-        driver: String,
-        tasks: Tasks,
-        metrics: &Metrics,
-    ) -> Context {
+    pub(super) fn new(client: Client, config: &Config, tasks: Tasks, metrics: &Metrics) -> Context {
         let reporter =
             Reporter { controller: FIELD_MANAGER.to_owned(), instance: std::env::var("HOSTNAME").ok() };
         let context = Context {
             recorder: Recorder::new(client.clone(), reporter),
             client,
-            image,
-            driver,
+            image: config.image.clone(),
+            driver: config.driver.clone(),
+            namespace: config.namespace.clone(),
             tasks,
             totals: Totals::default(),
             reconciles: Counter::default(),
@@ -177,4 +175,27 @@ fn has_ended(pod: &Pod) -> bool {
 /// Names of pods, for a person.
 pub(super) fn names_of(pods: &[Pod]) -> String {
     pods.iter().map(ResourceExt::name_any).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a pod serves and is not about to end.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let serves = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    serves && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Deletes exactly this pod, and none that has its name by now.
+pub(super) async fn delete_exactly(pod: &Pod, context: &Context) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &pod.namespace().unwrap_or_default());
+    let only = Preconditions { uid: pod.uid(), resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+    match pods.delete(&pod.name_any(), &parameters).await {
+        Ok(_) => Ok(()),
+        // Somebody else was faster.
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        Err(error) => Err(api_error(&format!("delete pod {}", pod.name_any()), error)),
+    }
 }

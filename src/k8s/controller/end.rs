@@ -66,7 +66,7 @@ pub(super) async fn end(runtime: &GooseFSRuntime, context: &Context) -> Result<A
     Ok(Action::await_change())
 }
 
-/// Whether nodes have nothing of the runtime's cache any more: each that had a worker runs a last pod, which is waited for as
+/// Whether nodes have nothing of the runtime any more: each that had a worker or FUSE runs a last pod, which is waited for as
 /// long as `cleanCachePolicy` says, for a node may be gone for good.
 async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Result<bool> {
     let patience = runtime.spec.clean_cache_policy.clone().unwrap_or_default().grace_period_seconds;
@@ -75,8 +75,10 @@ async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Re
     let selector = format!("app={},release={}", wipe::ROLE, names.name);
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &names.namespace);
     let nodes: Api<Node> = Api::all(context.client.clone());
-    let listed = nodes.list(&ListParams::default().labels(&format!("{}=true", names.worker_label()))).await;
-    let nodes = listed.map_err(|error| api_error("list nodes", error))?.items;
+    let listed = nodes.list(&ListParams::default()).await;
+    let mut nodes = listed.map_err(|error| api_error("list nodes", error))?.items;
+    let labels = [names.worker_label(), names.fuse_label()];
+    nodes.retain(|node| labels.iter().any(|label| node.labels().contains_key(label)));
     let dataset = Dataset::default();
     let given = Given {
         names: names.clone(),
@@ -97,8 +99,8 @@ async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Re
     let found = pods.list(&ListParams::default().labels(&selector)).await;
     let found = found.map_err(|error| api_error("list pods", error))?.items;
     let mut left = Vec::new();
-    for (number, node) in nodes.iter().enumerate() {
-        let object = wipe::pod(&given, number, &node.name_any())?;
+    for node in &nodes {
+        let object = wipe::pod(&given, &node.name_any(), node.labels().contains_key(&names.worker_label()))?;
         match found.iter().find(|pod| pod.name_any() == object.name()) {
             None => {
                 context.apply(&object).await?;

@@ -1,7 +1,7 @@
 //! The controller: makes of Datasets and GooseFSRuntimes what they ask for.
 //!
 //! [`plan`] says which objects there shall be, without I/O; [`runtime`] and [`dataset`] look, apply, and say what is
-//! ([`place`] labels nodes, [`roll`] makes masters anew, [`shrink`] keeps those that still vote, [`tell`] finds the words, [`end`] takes everything away).
+//! ([`place`] labels nodes, [`roll`] makes masters anew, [`hand_over`] FUSE pods, [`shrink`] keeps those that still vote, [`tell`] finds the words, [`end`] takes everything away).
 //! Watches wake them; [`ask`] asks masters for what only they know; [`lease`] lets one controller of several work; [`leave`] says what would be left behind.
 //! Started by `goosefs controller`, which serves the metrics.
 
@@ -9,6 +9,7 @@ mod ask;
 mod context;
 mod dataset;
 mod end;
+mod hand_over;
 mod lease;
 mod leave;
 mod phase;
@@ -117,7 +118,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let client = Client::try_default().await.map_err(|error| api_error("find the apiserver", error))?;
     let tasks = Tasks::new("controller");
     let metrics = Metrics::new();
-    let context = Context::new(client, config.image.clone(), config.driver.clone(), tasks.clone(), &metrics);
+    let context = Context::new(client, &config, tasks.clone(), &metrics);
     let context = Arc::new(context);
     let (won, leads) = watch::channel(false);
     let failure = Arc::new(Mutex::new(None));
@@ -186,7 +187,7 @@ async fn reconcile_runtimes(context: Arc<Context>) {
             Some(ObjectRef::new(&dataset.name_any()).within(&dataset.namespace()?))
         })
         .watches(Api::<Pod>::all(client), everything(), |pod| {
-            let own = pod.labels().get("app").is_some_and(|app| app == "goosefs");
+            let own = pod.labels().get("app").is_some_and(|app| app.starts_with("goosefs"));
             let release = pod.labels().get("release").filter(|_| own);
             let runtime =
                 release.zip(pod.namespace()).map(|(name, space)| ObjectRef::new(name).within(&space));

@@ -1,11 +1,13 @@
 //! Labels of nodes: the controller alone says where workers and FUSE run.
 
-use super::context::{Context, api_error};
-use super::plan::Given;
+use super::context::{Context, api_error, delete_exactly};
+use super::plan::fuse_node::{self, Act, Last};
 use super::plan::nodes::{EXCLUSIVE, Wanted, choose};
+use super::plan::{Given, fuse, wipe};
+use super::runtime::pods_of;
 use crate::crd::{CleanPolicy, LaunchPolicy, Placement};
 use goosefs_core::Result;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -36,14 +38,43 @@ pub(super) async fn place(given: &Given<'_>, context: &Context) -> Result<()> {
     let eager = fuse.is_none_or(|fuse| fuse.launch_policy == LaunchPolicy::Eager);
     let global = fuse.is_some_and(|fuse| fuse.global);
     let stays = fuse_stays(fuse.and_then(|fuse| fuse.clean_policy));
+    let (fuse_pods, last_pods) =
+        (pods_of(given, fuse::ROLE, context).await?, last_pods(given, context).await?);
     for node in &all {
         let name = node.name_any();
         let worker = workers.contains(&name);
-        let had_fuse = node.labels().contains_key(&given.names.fuse_label());
-        let fuse = global || worker && eager || used.contains(&name) || had_fuse && stays;
-        label_node(node, given, worker, fuse, wanted.exclusive.as_deref(), context).await?;
+        let label = node.labels().get(&given.names.fuse_label()).map(String::as_str);
+        let has_fuse = label == Some(fuse_node::HAS);
+        let wants_fuse = global || worker && eager || used.contains(&name) || has_fuse && stays;
+        let on_node = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&name);
+        let last = last_pods.iter().find(on_node);
+        let state = match last {
+            None => Last::Absent,
+            Some(pod) if is_done(pod) => Last::Done,
+            Some(_) => Last::Working,
+        };
+        let (label, act) =
+            fuse_node::next(label, wants_fuse, fuse_pods.iter().any(|pod| on_node(&pod)), state);
+        match (act, last) {
+            (Act::Make, _) => context.apply(&wipe::unmount_pod(given, &name)).await?,
+            (Act::Delete, Some(pod)) => delete_exactly(pod, context).await?,
+            _ => {}
+        }
+        label_node(node, given, worker, label, wanted.exclusive.as_deref(), context).await?;
     }
     Ok(())
+}
+
+/// Pods that end mounts of the runtime.
+async fn last_pods(given: &Given<'_>, context: &Context) -> Result<Vec<Pod>> {
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &given.names.namespace);
+    let selector = format!("app={},release={}", wipe::UNMOUNT_ROLE, given.names.name);
+    let listed = pods.list(&ListParams::default().labels(&selector)).await;
+    Ok(listed.map_err(|error| api_error("list pods that end mounts", error))?.items)
+}
+
+fn is_done(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded")
 }
 
 /// Whether FUSE, once on a node, stays until the runtime goes although no pod there uses it: pods may come back.
@@ -59,7 +90,7 @@ async fn label_node(
     node: &Node,
     given: &Given<'_>,
     worker: bool,
-    fuse: bool,
+    fuse: Option<&str>,
     exclusive: Option<&str>,
     context: &Context,
 ) -> Result<()> {
@@ -73,7 +104,7 @@ async fn label_node(
     let yes = |wanted: bool| wanted.then_some("true");
     set(given.names.worker_label(), yes(worker));
     set(given.names.cached_label(), yes(worker));
-    set(given.names.fuse_label(), yes(fuse));
+    set(given.names.fuse_label(), fuse);
     let own = format!("{}_{}", given.names.namespace, given.names.name);
     match (worker, exclusive) {
         (true, Some(value)) => set(EXCLUSIVE.to_owned(), Some(value)),

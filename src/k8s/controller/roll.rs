@@ -1,13 +1,12 @@
 //! Makes masters anew, one after the other, when what they are made from has changed: [`super::plan::roll`] says which.
 
-use super::context::{Context, api_error};
+use super::context::{Context, delete_exactly, is_ready};
 use super::plan::Given;
 use super::plan::roll::{self, Masters, Step};
 use super::tell::Seen;
 use goosefs_core::Result;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Preconditions};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 
 /// The label that says which revision of a StatefulSet a pod is of.
 const REVISION: &str = "controller-revision-hash";
@@ -23,7 +22,7 @@ pub(super) async fn roll(given: &Given<'_>, seen: &Seen, context: &Context) -> R
         Some(roll::Pod {
             slot: slot(pod)?,
             outdated: pod.labels().get(REVISION) != Some(revision),
-            ready: is_ready(pod) && pod.metadata.deletion_timestamp.is_none(),
+            ready: is_ready(pod),
         })
     };
     let pods: Vec<roll::Pod> = seen.master_pods.iter().filter_map(of).collect();
@@ -53,7 +52,7 @@ pub(super) async fn roll(given: &Given<'_>, seen: &Seen, context: &Context) -> R
             let name = given.names.master(slot);
             let pod = seen.master_pods.iter().find(|pod| pod.name_any() == name);
             if let Some(pod) = pod.filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
-                replace(given, pod, context).await?;
+                delete_exactly(pod, context).await?;
                 let note = format!("{name} is made anew");
                 let about = Some(pod.object_ref(&()));
                 context.event_about(given.runtime, about, false, "MasterReplaced", note).await;
@@ -61,22 +60,4 @@ pub(super) async fn roll(given: &Given<'_>, seen: &Seen, context: &Context) -> R
             Ok(true)
         }
     }
-}
-
-/// Deletes exactly this pod; its StatefulSet makes the next.
-async fn replace(given: &Given<'_>, pod: &Pod, context: &Context) -> Result<()> {
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &given.names.namespace);
-    let only = Preconditions { uid: pod.uid(), resource_version: None };
-    let parameters = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
-    match pods.delete(&pod.name_any(), &parameters).await {
-        Ok(_) => Ok(()),
-        // Somebody else was faster.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-        Err(error) => Err(api_error(&format!("replace {}", pod.name_any()), error)),
-    }
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

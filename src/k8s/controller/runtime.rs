@@ -9,7 +9,7 @@ use super::phase::set_condition;
 use super::plan::names::{MASTER_RPC, Names};
 use super::plan::{self, Given, files, masters_of};
 use super::tell::{Seen, all_mounted, tell, tell_dataset, transitions};
-use super::{end, place, roll, shrink};
+use super::{end, hand_over, place, roll, shrink};
 use crate::crd::{
     Dataset, DatasetStatus, GooseFSRuntime, GooseFSRuntimeStatus, JournalStatus, JournalType, check,
 };
@@ -108,7 +108,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
     let mounted = seen.cluster.as_ref().filter(|cluster| all_mounted(&given, cluster));
     let total = mounted.and_then(|cluster| context.totals.of(&what, &cluster.address, &context.tasks));
     say_of_dataset(&given, tell_dataset(&given, &seen, &status, total)?, context).await?;
-    let rolling = roll::roll(&given, &seen, context).await?;
+    let rolling = roll::roll(&given, &seen, context).await? | hand_over::hand_over(&given, context).await?;
     let shrinking = given.master_pods > given.masters;
     let settled =
         !rolling && !shrinking && status.master_phase.as_deref() == Some("Ready") && status.bootstrapped;
@@ -251,7 +251,8 @@ async fn refresh_files(given: &Given<'_>, context: &Context) -> Result<()> {
     Ok(())
 }
 
-async fn pods_of(given: &Given<'_>, role: &str, context: &Context) -> Result<Vec<Pod>> {
+/// The runtime's pods of a role.
+pub(super) async fn pods_of(given: &Given<'_>, role: &str, context: &Context) -> Result<Vec<Pod>> {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &given.names.namespace);
     let selector = format!("app=goosefs,release={},role={role}", given.names.name);
     let all = pods.list(&ListParams::default().labels(&selector)).await;

@@ -1,6 +1,6 @@
 //! The files that pods of a runtime read: properties, the member list, the mounts.
 
-use super::names::{FUSE_WEB, MASTER_RAFT, MASTER_RPC, MASTER_WEB, WORKER_RPC, WORKER_WEB};
+use super::names::{FUSE_WEB, HOLDER_FOLDER, MASTER_RAFT, MASTER_RPC, MASTER_WEB, WORKER_RPC, WORKER_WEB};
 use super::{Given, HOME};
 use crate::crd::{Level, bytes_of};
 use goosefs_core::{Error, Result};
@@ -63,6 +63,16 @@ pub(crate) fn quota_of_a_worker(given: &Given<'_>) -> Result<u64> {
     Ok(sum)
 }
 
+/// Where a worker keeps mounts of its node, in its pods and in those of FUSE.
+fn worker_holder() -> String {
+    format!("{HOME}/socket/holder.sock")
+}
+
+/// Who keeps a mount while its FUSE process is away: the CSI plugin, and the worker where there is one.
+pub(crate) fn holders() -> [String; 2] {
+    [format!("{HOLDER_FOLDER}/holder.sock"), worker_holder()]
+}
+
 /// `goosefs-site.properties`, which every pod has, so that commands in any pod find the cluster.
 ///
 /// # Errors
@@ -92,6 +102,13 @@ pub(crate) fn properties(given: &Given<'_>) -> Result<BTreeMap<String, String>> 
     set("goosefs.fuse.web.bind.host", "0.0.0.0".to_owned());
     set("goosefs.fuse.web.port", FUSE_WEB.to_string());
     set("goosefs.fuse.mount.point", given.names.mount_point());
+    set("goosefs.fuse.fs.name", given.names.mount_source());
+    set("goosefs.fuse.holder.sockets", holders().join(","));
+    set("goosefs.worker.holder.socket", worker_holder());
+    let fuse = given.runtime.spec.fuse.as_ref();
+    if let Some(timeout) = fuse.and_then(|fuse| fuse.takeover_timeout.as_ref()) {
+        set("goosefs.fuse.takeover.timeout", timeout.clone());
+    }
     let levels = given.levels();
     set("goosefs.worker.tieredstore.levels", levels.len().to_string());
     for (number, level) in levels.iter().enumerate() {

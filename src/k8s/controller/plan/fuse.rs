@@ -1,6 +1,6 @@
 //! FUSE: a DaemonSet that shows the namespace as a directory on nodes with its label.
 
-use super::names::FUSE_WEB;
+use super::names::{FUSE_WEB, HOLDER_FOLDER};
 use super::pods::{
     config, container, definitions, environment, spec, template, user_volumes, without_nothing,
 };
@@ -8,9 +8,13 @@ use super::{Given, HOME, Object, object};
 use crate::crd::{Fuse, Version};
 use serde_json::json;
 
-const ROLE: &str = "goosefs-fuse";
+/// Value of label `role` of FUSE pods.
+pub(crate) const ROLE: &str = "goosefs-fuse";
 
-pub(super) fn daemon_set(given: &Given<'_>) -> Object {
+/// Annotation of FUSE pods that says which template they were made from.
+pub(crate) const TEMPLATE_MARK: &str = "goosefs.data.fluid.io/template";
+
+pub(crate) fn daemon_set(given: &Given<'_>) -> Object {
     let default = Fuse::default();
     let own = given.runtime.spec.fuse.as_ref().unwrap_or(&default);
     let version = Version {
@@ -25,12 +29,14 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Object {
         json!({"name": "goosefs-fuse-device", "hostPath": {"path": "/dev/fuse", "type": "CharDevice"}}),
         json!({"name": "goosefs-fuse-mount", "hostPath": {"path": given.names.runtime_folder(), "type": "DirectoryOrCreate"}}),
         json!({"name": "goosefs-socket", "hostPath": {"path": given.names.socket_folder(), "type": "DirectoryOrCreate"}}),
+        json!({"name": "goosefs-holder", "hostPath": {"path": HOLDER_FOLDER, "type": "DirectoryOrCreate"}}),
     ]);
     mounts.extend([
         conf_mount,
         json!({"name": "goosefs-fuse-device", "mountPath": "/dev/fuse"}),
         json!({"name": "goosefs-fuse-mount", "mountPath": given.names.runtime_folder(), "mountPropagation": "Bidirectional"}),
         json!({"name": "goosefs-socket", "mountPath": format!("{HOME}/socket")}),
+        json!({"name": "goosefs-holder", "mountPath": HOLDER_FOLDER}),
     ]);
     let mut command = vec!["/entrypoint.sh".to_owned(), "fuse".to_owned(), given.names.mount_point()];
     command.extend(definitions(&own.properties));
@@ -60,7 +66,8 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Object {
             "volumes": volumes,
         }),
     );
-    object(
+    let template = template(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, pod);
+    let mut set = object(
         given,
         "apps/v1",
         "DaemonSet",
@@ -69,10 +76,19 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Object {
             "spec": {
                 "updateStrategy": {"type": "OnDelete"},
                 "selector": {"matchLabels": given.names.selector(ROLE)},
-                "template": template(given, ROLE, own.pod_metadata.as_ref(), &own.annotations, pod),
+                "template": template,
             }
         })),
-    )
+    );
+    let template = &mut set.0["spec"]["template"];
+    let mark = format!("{:08x}", goosefs_core::checksum::crc32c(template.to_string().as_bytes()));
+    template["metadata"]["annotations"][TEMPLATE_MARK] = json!(mark);
+    set
+}
+
+/// What pods that are made now have as [`TEMPLATE_MARK`].
+pub(crate) fn template_mark(set: &Object) -> &str {
+    set.0["spec"]["template"]["metadata"]["annotations"][TEMPLATE_MARK].as_str().unwrap_or_default()
 }
 
 /// How pods may use the volume.

@@ -5,6 +5,8 @@
 
 pub(crate) mod files;
 pub(crate) mod fuse;
+pub(crate) mod fuse_node;
+pub(crate) mod hand_over;
 mod masters;
 pub(crate) mod names;
 pub(crate) mod nodes;

@@ -15,6 +15,11 @@ pub(crate) const WORKER_WEB: u16 = 26004;
 /// Port of FUSE pods for probes and metrics.
 pub(crate) const FUSE_WEB: u16 = 26005;
 
+/// Folder on nodes where FUSE mounts, those of all runtimes below `goosefs`.
+pub(crate) const MOUNT_ROOT: &str = "/runtime-mnt";
+/// Folder on nodes where the CSI plugin keeps mounts whose FUSE process is away.
+pub(crate) const HOLDER_FOLDER: &str = "/runtime-mnt/.goosefs";
+
 /// The longest name part of a label's key, and the longest value of a label.
 const LONGEST_LABEL: usize = 63;
 
@@ -68,12 +73,17 @@ impl Names {
 
     /// The folder on nodes that the mount point is in.
     pub(crate) fn runtime_folder(&self) -> String {
-        format!("/runtime-mnt/goosefs/{}/{}", self.namespace, self.name)
+        format!("{MOUNT_ROOT}/goosefs/{}/{}", self.namespace, self.name)
     }
 
     /// The mount point on nodes.
     pub(crate) fn mount_point(&self) -> String {
         format!("{}/goosefs-fuse", self.runtime_folder())
+    }
+
+    /// What mountinfo shows as the source of the mount: tells the mounts of runtimes apart.
+    pub(crate) fn mount_source(&self) -> String {
+        format!("goosefs:{}/{}", self.namespace, self.name)
     }
 
     /// The folder on nodes where a worker hands cached files to FUSE.

@@ -108,15 +108,44 @@ fn options_of_one_mount_stay_there_and_a_missing_secret_is_named() {
 #[test]
 fn the_last_pod_on_a_node_takes_away_the_runtimes_folders_only() {
     let (dataset, runtime) = tutorial();
-    let pod = wipe::pod(&given(&dataset, &runtime), 2, "n1").unwrap();
-    assert_eq!((pod.name(), pod.0["spec"]["nodeName"].as_str()), ("hbase-wipe-2", Some("n1")));
-    let command: Vec<&str> = pod.0["spec"]["containers"][0]["command"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|part| part.as_str().unwrap())
-        .collect();
-    assert_eq!(command[4..], ["default", "hbase", "/wipe/sockets", "/wipe/tier-0-0"]);
+    let given = given(&dataset, &runtime);
+    let pod = wipe::pod(&given, "n1", true).unwrap();
+    assert_eq!(pod.0["spec"]["nodeName"], "n1");
+    assert_eq!(command(&pod)[4..], ["default", "hbase", "/wipe/sockets", "/wipe/tier-0-0"]);
     let volumes = pod.0["spec"]["volumes"].as_array().unwrap();
     assert!(volumes.iter().any(|volume| volume["hostPath"]["path"] == "/mnt/disk1"), "{volumes:?}");
+    let elsewhere = wipe::pod(&given, "n2", false).unwrap();
+    assert_eq!(command(&elsewhere)[4..], ["default", "hbase", "/wipe/sockets"]);
+    assert_ne!(elsewhere.name(), pod.name());
+}
+
+fn command(pod: &Object) -> Vec<&str> {
+    let command = pod.0["spec"]["containers"][0]["command"].as_array().unwrap();
+    command.iter().map(|part| part.as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_mount_is_ended_where_its_holders_are() {
+    let (dataset, runtime) = tutorial();
+    let pod = wipe::unmount_pod(&given(&dataset, &runtime), "n1");
+    let point = "/runtime-mnt/goosefs/default/hbase/goosefs-fuse";
+    let holders = ["--holder=/runtime-mnt/.goosefs/holder.sock", "--holder=/opt/goosefs/socket/holder.sock"];
+    assert_eq!(command(&pod), [&["goosefs", "csi", "unmount", point][..], &holders].concat());
+    let mounts = pod.0["spec"]["containers"][0]["volumeMounts"].as_array().unwrap();
+    let root = mounts.iter().find(|mount| mount["mountPath"] == "/runtime-mnt").unwrap();
+    assert_eq!(root["mountPropagation"], "Bidirectional");
+}
+
+#[test]
+fn fuse_pods_are_made_anew_with_whatever_they_are_made_from() {
+    let (dataset, mut runtime) = tutorial();
+    let mark = |runtime: &GooseFSRuntime, config: &str| {
+        let given = Given { config_mark: config.to_owned(), ..given(&dataset, runtime) };
+        fuse::template_mark(&fuse::daemon_set(&given)).to_owned()
+    };
+    let first = mark(&runtime, "m");
+    assert_eq!(first, mark(&runtime, "m"));
+    assert_ne!(first, mark(&runtime, "n"), "with properties");
+    runtime.spec.fuse = Some(crate::crd::Fuse { image: Some("other".to_owned()), ..Default::default() });
+    assert_ne!(first, mark(&runtime, "m"), "with the image");
 }

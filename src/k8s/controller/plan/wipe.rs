@@ -1,34 +1,39 @@
-//! The last pod of a runtime on a node: takes away what workers have left in folders of the node.
+//! Pods that clean a node: the last one of a runtime takes away what it has left there, its mount and folders of the
+//! cache; another ends a mount alone. A mount outlives its FUSE pod, so somebody must say when it is to end.
 
-use super::files::folders;
-use super::{Given, Object, object, pods};
+use super::files::{folders, holders};
+use super::names::MOUNT_ROOT;
+use super::{Given, HOME, Object, object, pods};
 use crate::crd::VolumeType;
 use goosefs_core::Result;
 use serde_json::{Value, json};
 
-/// Value of label `role` of these pods. They are no part of `app=goosefs`, whose pods are waited for first.
+/// Value of labels `app` and `role` of the last pods. They are no part of `app=goosefs`, whose pods are waited for first.
 pub(crate) const ROLE: &str = "goosefs-wipe";
 
-/// Removes the runtime's folder below each argument, and the namespace's when it was the last in it. Folders of mounts
-/// are removed only when they are empty: what is mounted must never be deleted.
-const SCRIPT: &str = r#"namespace=$1 name=$2
+/// Value of labels `app` and `role` of pods that end a mount of a runtime which goes on elsewhere.
+pub(crate) const UNMOUNT_ROLE: &str = "goosefs-unmount";
+
+/// Ends the mount, if one was left; removes the runtime's folder below each argument, and the namespace's when it was the
+/// last in it. Folders of mounts are removed only when they are empty: what is mounted must never be deleted.
+const SCRIPT: &str = r#"namespace=$1 name=$2 mounts=/runtime-mnt/goosefs
 shift 2
+goosefs csi unmount "$mounts/$namespace/$name/goosefs-fuse" || exit 1
 for folder in "$@"; do
     rm -rf -- "$folder/$namespace/$name" || exit 1
     rmdir -- "$folder/$namespace" 2>/dev/null
 done
-cd /wipe/mounts && rmdir -- "$namespace/$name/goosefs-fuse" "$namespace/$name" "$namespace" 2>/dev/null
+cd "$mounts" && rmdir -- "$namespace/$name/goosefs-fuse" "$namespace/$name" "$namespace" 2>/dev/null
 exit 0"#;
 
-/// The pod for a node, `number` of all that there are.
+/// The last pod of a runtime on a node, which may have `cached`.
 ///
 /// # Errors
 /// `InvalidArgument` for a quota that is no size.
-pub(crate) fn pod(given: &Given<'_>, number: usize, node: &str) -> Result<Object> {
-    let (image, policy) = pods::image(given, None);
+pub(crate) fn pod(given: &Given<'_>, node: &str, cached: bool) -> Result<Object> {
     let mut places = vec![("/var/run/goosefs".to_owned(), "/wipe/sockets".to_owned())];
     for (level_number, level) in given.levels().iter().enumerate() {
-        if level.volume_type != VolumeType::HostPath {
+        if level.volume_type != VolumeType::HostPath || !cached {
             continue;
         }
         for folder in folders(given, level_number, level)? {
@@ -37,36 +42,61 @@ pub(crate) fn pod(given: &Given<'_>, number: usize, node: &str) -> Result<Object
             places.push((base, format!("/wipe/{}", folder.volume)));
         }
     }
-    let mut arguments = vec![given.names.namespace.clone(), given.names.name.clone()];
-    arguments.extend(places.iter().map(|(_, inside)| inside.clone()));
-    places.push(("/runtime-mnt/goosefs".to_owned(), "/wipe/mounts".to_owned()));
+    let mut command = ["/bin/bash", "-c", SCRIPT, "wipe"].map(str::to_owned).to_vec();
+    command.extend([given.names.namespace.clone(), given.names.name.clone()]);
+    command.extend(places.iter().map(|(_, inside)| inside.clone()));
+    Ok(on_node(given, node, ROLE, &command, &places))
+}
+
+/// The pod that ends the mount of a node, and does nothing else.
+pub(crate) fn unmount_pod(given: &Given<'_>, node: &str) -> Object {
+    let mut command = vec!["goosefs", "csi", "unmount"].into_iter().map(str::to_owned).collect::<Vec<_>>();
+    command.push(given.names.mount_point());
+    command.extend(holders().map(|holder| format!("--holder={holder}")));
+    let sockets = (given.names.socket_folder(), format!("{HOME}/socket"));
+    on_node(given, node, UNMOUNT_ROLE, &command, &[sockets])
+}
+
+/// A pod that runs a command once on a node, with folders of the node and with its mounts.
+fn on_node(
+    given: &Given<'_>,
+    node: &str,
+    role: &str,
+    command: &[String],
+    places: &[(String, String)],
+) -> Object {
+    let (image, policy) = pods::image(given, None);
     let name_of = |inside: &str| inside.trim_start_matches('/').replace('/', "-");
-    let volumes: Vec<Value> = places
+    let mut volumes: Vec<Value> = places
         .iter()
         .map(|(host, inside)| json!({"name": name_of(inside), "hostPath": {"path": host, "type": "DirectoryOrCreate"}}))
         .collect();
-    let mounts: Vec<Value> =
+    let mut mounts: Vec<Value> =
         places.iter().map(|(_, inside)| json!({"name": name_of(inside), "mountPath": inside})).collect();
-    let mut command = vec!["/bin/bash".to_owned(), "-c".to_owned(), SCRIPT.to_owned(), "wipe".to_owned()];
-    command.extend(arguments);
+    volumes.push(json!({"name": "mounts", "hostPath": {"path": MOUNT_ROOT, "type": "DirectoryOrCreate"}}));
+    mounts.push(json!({"name": "mounts", "mountPath": MOUNT_ROOT, "mountPropagation": "Bidirectional"}));
+    let number = goosefs_core::checksum::crc32c(node.as_bytes());
+    let what = role.trim_start_matches("goosefs-");
     let mut pod = object(
         given,
         "v1",
         "Pod",
-        &format!("{}-wipe-{number}", given.names.name),
+        &format!("{}-{what}-{number:08x}", given.names.name),
         json!({
             "spec": pods::spec(given, &[], json!({
                 "nodeName": node,
                 "tolerations": [{"operator": "Exists"}],
                 "restartPolicy": "OnFailure",
                 "containers": [{
-                    "name": ROLE, "image": image, "imagePullPolicy": policy, "command": command, "volumeMounts": mounts,
+                    "name": role, "image": image, "imagePullPolicy": policy, "command": command, "volumeMounts": mounts,
+                    // What it unmounts shall be unmounted on the node.
+                    "securityContext": {"privileged": true, "runAsUser": 0},
                 }],
                 "volumes": volumes,
             }))
         }),
     );
-    pod.0["metadata"]["labels"]["app"] = json!(ROLE);
-    pod.0["metadata"]["labels"]["role"] = json!(ROLE);
-    Ok(pod)
+    pod.0["metadata"]["labels"]["app"] = json!(role);
+    pod.0["metadata"]["labels"]["role"] = json!(role);
+    pod
 }
