@@ -53,7 +53,7 @@ upgrade_chart() {
     seen=$(helm upgrade "${RELEASE[@]}" --set image.tag=other 2>&1) || failed "helm upgrade" "$seen"
     equals "helm upgrade brings definitions up to date" "Ufs Total Size" "$(kubectl get crd datasets.data.fluid.io -o "$columns")"
     eventually 60 "the pods of the upgrade run" fluid_system_is_complete
-    eventually 90 "all masters and workers have the other image" parts_have_image other
+    eventually 120 "all nine pods have the other image" parts_have_image other
     equals "the leader was the last of the masters" "${leader%:*}" \
         "$(kubectl get pod -l role=goosefs-master --sort-by=.status.startTime -o name | tail -1 | sed s#pod/##)"
     eventually 30 "the runtime is Ready again" says 'hbase +Ready +Ready +Ready ' kubectl get goosefsruntime hbase --no-headers
@@ -62,9 +62,9 @@ upgrade_chart() {
 }
 
 parts_have_image() {
-    kubectl get pod -l 'role in (goosefs-master,goosefs-worker)' --no-headers \
+    kubectl get pod -l 'role in (goosefs-master,goosefs-worker,goosefs-fuse)' --no-headers \
         -o 'custom-columns=NAME:.metadata.name,IMAGE:.spec.containers[0].image,READY:.status.containerStatuses[0].ready' |
-        awk -v image="goosefs.test/goosefs:$1" '{print; count++} $2 != image || $3 != "true" {waits = 1} END {exit waits || count != 6}'
+        awk -v image="goosefs.test/goosefs:$1" '{print; count++} $2 != image || $3 != "true" {waits = 1} END {exit waits || count != 9}'
 }
 
 uninstall_chart() {

@@ -1,0 +1,134 @@
+# Nothing breaks a reader: a pod reads all the while a part is killed, by SIGKILL and by deleting its pod. Sourced by `run`.
+#
+#   K8S_ROUNDS   how often each part is killed in each way, 1 by default
+
+ROUNDS=$K8S/rounds
+ROUNDS_FILES=10
+ROUNDS_BYTES=$((32 << 20))
+
+# Files whose every word says where it is.
+make_rounds_tree() {
+    local folder=$K8S_RUN/mirror/rounds
+    mkdir -p "$folder"
+    perl -e 'my ($folder, $files, $bytes) = @ARGV;
+        for my $n (0 .. $files - 1) {
+            open(my $out, ">", sprintf("%s/file-%02d", $folder, $n)) or die;
+            for (my $at = 0; $at < $bytes / 8; $at += 8192) { print $out pack("Q>*", map { ($n << 40) | $_ } $at .. $at + 8191) }
+        }' "$folder" "$ROUNDS_FILES" "$ROUNDS_BYTES"
+}
+
+# Pods of a part: all of them, or that on the reader's node.
+rounds_pods() {
+    case $1 in
+        leader) kubectl get goosefsruntime rounds -o 'jsonpath={.status.leader}' | sed 's/:.*//; s#^#default/#' ;;
+        worker) on_readers_node default "release=rounds,role=goosefs-worker" ;;
+        fuse) on_readers_node default "release=rounds,role=goosefs-fuse" ;;
+        csi) on_readers_node fluid-system "app=csi-nodeplugin-fluid" ;;
+        fuse+csi) rounds_pods fuse; rounds_pods csi ;;
+    esac
+}
+
+on_readers_node() {
+    kubectl get pod -n "$1" -l "$2" --field-selector "spec.nodeName=$READERS_NODE" \
+        -o 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{"\n"}{end}'
+}
+
+# SIGKILL for the processes of all containers of these pods, at once.
+kill_pods() {
+    local pod number pids=()
+    for pod in "$@"; do
+        number=$(node_number "$(kubectl get pod -n "${pod%/*}" "${pod#*/}" -o 'jsonpath={.spec.nodeName}')")
+        pids+=($(container_pids "$number" "$pod"))
+    done
+    [ "${#pids[@]}" -gt 0 ] || failed "a process of $*" "there is none"
+    kill -KILL "${pids[@]}"
+}
+
+node_number() {
+    local number
+    for number in $(seq "$K8S_NODES"); do [ "$(node_name "$number")" != "$1" ] || echo "$number"; done
+}
+
+# The first processes of a pod's containers, as containerd on its node knows them.
+container_pids() {
+    local ids
+    ids=$(kubectl get pod -n "${2%/*}" "${2#*/}" -o 'jsonpath={range .status.containerStatuses[*]}{.containerID}{"\n"}{end}')
+    "$K8S_CLUSTER/on-node" "$1" ctr -a "$CONTAINERD" -n k8s.io task ls |
+        awk -v ids="$(echo $ids | sed 's#containerd://##g')" 'BEGIN {split(ids, all, " "); for (i in all) want[all[i]]} $1 in want && $3 == "RUNNING" {print $2}'
+}
+
+# All that there shall be is there, and nothing is about to end.
+rounds_are_whole() {
+    local seen
+    seen=$(kubectl get pod -n default -l 'app=goosefs,release=rounds' --no-headers; kubectl get pod -n fluid-system -l app=csi-nodeplugin-fluid --no-headers)
+    echo "$seen"
+    [ "$(awk '{split($2, ready, "/")} $3 == "Running" && ready[1] == ready[2] {count++} END {print count + 0}' <<<"$seen")" = 12 ] &&
+        [ "$(wc -l <<<"$seen")" = 12 ]
+}
+
+kill_round() {
+    local part=$1 way=$2 pods pod
+    pods=$(rounds_pods "$part")
+    [ -n "$pods" ] || failed "a pod of $part" "there is none"
+    if [ "$way" = SIGKILL ]; then
+        kill_pods $pods
+    else
+        for pod in $pods; do kubectl delete pod -n "${pod%/*}" "${pod#*/}" --wait=false >/dev/null; done
+    fi
+    ROUND_PODS=$pods
+    eventually_quiet 90 "$part is back after $way" pods_were_replaced "$way"
+    eventually_quiet 90 "all is whole after $way of $part" rounds_are_whole
+    check_errors "while $part is ended by $way"
+}
+
+check_errors() {
+    local errors
+    errors=$(kubectl exec rounds-reader -- bash -c 'if [ -e /report/errors ]; then tail -20 /report/errors; fi')
+    [ -z "$errors" ] || failed "no error of a reader $1" "$errors"
+}
+
+# Before anything is whole again, something must have gone.
+pods_were_replaced() {
+    local pod
+    [ "$1" != SIGKILL ] || return 0
+    for pod in $ROUND_PODS; do
+        ! kubectl get pod -n "${pod%/*}" "${pod#*/}" -o 'jsonpath={.metadata.deletionTimestamp}' 2>/dev/null | grep -q . || return 1
+    done
+}
+
+eventually_quiet() { eventually "$@" >/dev/null; }
+
+longest_of() { kubectl exec rounds-reader -- cat "/report/$1" | awk '{print $2}'; }
+
+rounds() {
+    local rounds=${K8S_ROUNDS:-1} round part way seen who
+    step "nothing breaks a reader: $rounds rounds"
+    make_rounds_tree
+    kubectl create configmap rounds-reader --from-file="$ROUNDS/reader.pl" >/dev/null
+    kubectl create -f "$ROUNDS/objects.yaml" >/dev/null
+    eventually 90 "a pod reads more than twice what the cache holds" says ' 1/1 ' kubectl get pod rounds-reader --no-headers
+    READERS_NODE=$(kubectl get pod rounds-reader -o 'jsonpath={.spec.nodeName}')
+    eventually 60 "all parts run" rounds_are_whole
+    # SIGKILL again and again lets kubelet wait longer each time; a new pod begins at once.
+    for round in $(seq "$rounds"); do
+        for part in leader worker fuse csi fuse+csi; do
+            for way in SIGKILL delete; do kill_round "$part" "$way"; done
+            passed "round $round: $part killed and deleted, no reader noticed"
+        done
+    done
+    kubectl exec rounds-reader -- touch /report/stop
+    eventually 60 "all that was begun ends" kubectl exec rounds-reader -- test -e /report/ended
+    check_errors "at the end"
+    for who in held open whole list; do
+        seen=$(kubectl exec rounds-reader -- cat "/report/$who")
+        passed "$who: operations and the longest in ms: $seen"
+    done
+    seen=$(longest_of open)
+    [ "$seen" -lt 10000 ] || failed "a new open works within 10 s" "$seen ms"
+    passed "a new open works within 10 s: $seen ms at most"
+    kubectl delete pod rounds-reader --wait=true >/dev/null
+    kubectl delete dataset rounds --wait=false >/dev/null
+    kubectl delete configmap rounds-reader >/dev/null
+    eventually 120 "no object of the runtime is left" nothing_of_the_runtime
+    for round in 1 2 3; do check_node_is_clean "$round"; done
+}
