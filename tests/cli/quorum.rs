@@ -7,6 +7,7 @@ const INFO: [&str; 6] = ["fsadmin", "journal", "quorum", "info", "-domain", "MAS
 
 /// What `info` prints of these masters, in the order of their ids.
 fn table(masters: &MasterProcesses, leader: Option<usize>, states: &[(usize, &str)]) -> Vec<String> {
+    let led = leader;
     let leader = leader.map_or("UNKNOWN".to_owned(), |id| masters.raft(id));
     let mut lines = vec![
         "Journal domain\t: MASTER".to_owned(),
@@ -16,6 +17,15 @@ fn table(masters: &MasterProcesses, leader: Option<usize>, states: &[(usize, &st
         "STATE       | PRIORITY | SERVER ADDRESS".to_owned(),
     ];
     lines.extend(states.iter().map(|(id, state)| format!("{state:<11} | 0        | {}", masters.raft(*id))));
+    lines.extend([String::new(), "ROLE        | SERVER ADDRESS".to_owned()]);
+    lines.extend(states.iter().map(|(id, state)| {
+        let role = match (led, *state) {
+            (Some(leader), _) if leader == *id => "LEADER",
+            (Some(_), "AVAILABLE") => "FOLLOWER",
+            _ => "UNKNOWN",
+        };
+        format!("{role:<11} | {}", masters.raft(*id))
+    }));
     lines
 }
 

@@ -116,7 +116,14 @@ Quorum leader.: $leader:26002
 STATE +\\| PRIORITY +\\| SERVER ADDRESS
 AVAILABLE +\\| 0 +\\| hbase-master-0:26002
 AVAILABLE +\\| 0 +\\| hbase-master-1:26002
-AVAILABLE +\\| 0 +\\| hbase-master-2:26002" "$seen"
+AVAILABLE +\\| 0 +\\| hbase-master-2:26002
+
+ROLE +\\| SERVER ADDRESS
+(LEADER|FOLLOWER) +\\| hbase-master-0:26002
+(LEADER|FOLLOWER) +\\| hbase-master-1:26002
+(LEADER|FOLLOWER) +\\| hbase-master-2:26002" "$seen"
+    contains "quorum info: the leader's role" "LEADER      | $leader:26002" "$seen"
+    equals "quorum info: two followers" 2 "$(grep -c '^FOLLOWER ' <<<"$seen")"
 }
 
 tutorial() {

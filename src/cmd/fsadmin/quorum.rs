@@ -63,7 +63,21 @@ fn info(servers: &[QuorumServer]) -> Vec<String> {
         let state = if server.available { "AVAILABLE" } else { "UNAVAILABLE" };
         row(state, &server.priority.to_string(), &server.address)
     }));
+    // GooseFS ends here; what follows is for people.
+    lines.extend([String::new(), role_row("ROLE", "SERVER ADDRESS")]);
+    lines.extend(servers.iter().map(|server| {
+        let role = match (server.leads, server.available, leader) {
+            (true, ..) => "LEADER",
+            (false, true, Some(_)) => "FOLLOWER",
+            _ => "UNKNOWN",
+        };
+        role_row(role, &server.address)
+    }));
     lines
+}
+
+fn role_row(role: &str, address: &str) -> String {
+    format!("{role:<11} | {address}")
 }
 
 fn row(state: &str, priority: &str, address: &str) -> String {
@@ -112,6 +126,11 @@ mod tests {
                 "AVAILABLE   | 0        | m0:9202",
                 "AVAILABLE   | 0        | m1:9202",
                 "UNAVAILABLE | 0        | m2:9202",
+                "",
+                "ROLE        | SERVER ADDRESS",
+                "FOLLOWER    | m0:9202",
+                "LEADER      | m1:9202",
+                "UNKNOWN     | m2:9202",
             ]
         );
         assert_eq!(info(&servers[2..])[2], "Quorum leader\t: UNKNOWN");
