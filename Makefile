@@ -28,8 +28,10 @@ test: ## Every test; needs root and /dev/fuse for the mounts, says aloud what it
 	cargo test --locked --workspace $(ARGS)
 
 test-k8s: ## The tutorial on a real Kubernetes of three nodes, built once (8 minutes, Go); needs root and /dev/fuse
+	GOOSEFS_BUILD=next cargo build --locked --bin goosefs
+	cp $(TARGET_DIR)/debug/goosefs $(TARGET_DIR)/debug/goosefs-next
 	cargo build --locked --bin goosefs
-	tests/k8s/run $(TARGET_DIR)/debug/goosefs
+	tests/k8s/run $(TARGET_DIR)/debug/goosefs $(TARGET_DIR)/debug/goosefs-next
 
 verify: ## What must hold before a change lands: format, lints, docs, licences, tests
 	cargo fmt --all -- --check

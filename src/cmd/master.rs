@@ -101,6 +101,10 @@ impl Role for Master {
         self.running.ready().await
     }
 
+    fn is_ready(&self) -> bool {
+        self.running.is_ready()
+    }
+
     async fn shutdown(&self, grace: Duration) {
         self.running.shutdown(grace).await;
     }

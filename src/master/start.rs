@@ -94,6 +94,14 @@ impl Running {
         }
     }
 
+    /// Whether it serves and votes now: others may be stopped.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let status = self.node.status();
+        let status = status.borrow();
+        status.serving && status.votes
+    }
+
     /// Hands leadership over, answers what is in flight and stops, within `grace`.
     pub async fn shutdown(&self, grace: Duration) {
         let leads = self.node.status().borrow().role == Role::Leader;

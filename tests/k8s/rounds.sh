@@ -116,6 +116,8 @@ rounds() {
             passed "round $round: $part killed and deleted, no reader noticed"
         done
     done
+    upgrade_image
+    change_properties
     kubectl exec rounds-reader -- touch /report/stop
     eventually 60 "all that was begun ends" kubectl exec rounds-reader -- test -e /report/ended
     check_errors "at the end"

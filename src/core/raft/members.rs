@@ -1,7 +1,7 @@
 //! Who takes part: the leader's side of joining, and what operators change.
 //!
 //! The membership in the log is the only authority on who votes. A change is made on the leader, one at a time, each
-//! through a joint configuration; one that a former leader left half-way is finished by the next. A learner that has
+//! through a joint configuration; one that was left half-way, by a former leader or by an error, is finished. A learner that has
 //! caught up takes the vote of its slot by itself.
 
 mod change;
@@ -26,6 +26,8 @@ type Raft = openraft::Raft<Types, StateMachine>;
 
 /// Between two looks at what is to be done.
 const ROUND: Duration = Duration::from_millis(200);
+/// A change that takes longer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A learner is promoted when it lacks no more entries than this.
 const CAUGHT_UP: u64 = 1000;
 /// A master that has not answered for so long is shown as unavailable.
@@ -39,6 +41,8 @@ pub(super) struct Members {
     pub(super) network: Network,
     pub(super) metrics: MetricsWatch,
     pub(super) lease: Arc<Lease>,
+    /// Held by the change that is under way.
+    pub(super) changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Members {
@@ -136,9 +140,10 @@ impl Members {
         if known {
             return Ok(());
         }
+        let _turn = self.turn()?;
         if !stale.is_empty() {
             // A learner that lost its directory again before it was promoted.
-            self.change(ChangeMembers::RemoveNodes(stale)).await?;
+            self.change_in_turn(ChangeMembers::RemoveNodes(stale)).await?;
         }
         let added = self.raft.add_learner(node, Slot(slot), false).await;
         added.map_err(|e| self.refused(e))?;
@@ -156,7 +161,26 @@ impl Members {
     }
 
     async fn change(&self, change: ChangeMembers<u64, Slot>) -> Result<()> {
-        self.raft.change_membership(change, false).await.map(drop).map_err(|e| self.refused(e))
+        let _turn = self.turn()?;
+        self.change_in_turn(change).await
+    }
+
+    /// # Errors
+    /// `Busy` while another change is under way.
+    fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+        let busy = |_| Error::new(Code::Busy, "another change of the quorum is under way");
+        self.changing.try_lock().map_err(busy)
+    }
+
+    /// What does not end in time ends half-way, which [`Members::keep`] sees to.
+    async fn change_in_turn(&self, change: ChangeMembers<u64, Slot>) -> Result<()> {
+        match tokio::time::timeout(PATIENCE, self.raft.change_membership(change, false)).await {
+            Ok(outcome) => outcome.map(drop).map_err(|e| self.refused(e)),
+            Err(_) => {
+                let text = format!("the quorum is not changed after {PATIENCE:?}");
+                Err(Error::new(Code::DeadlineExceeded, text))
+            }
+        }
     }
 
     fn refused(&self, error: RaftError<Types, ClientWriteError<Types>>) -> Error {
@@ -174,9 +198,11 @@ impl Members {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(ROUND) => {}
             }
-            if self.half_way() {
-                let finished = self.change(ChangeMembers::AddVoterIds(BTreeSet::new())).await;
-                tracing::info!(?finished, "finished a change of the quorum that a former leader began");
+            if let Ok(_turn) = self.turn()
+                && self.half_way()
+            {
+                let finished = self.change_in_turn(ChangeMembers::AddVoterIds(BTreeSet::new())).await;
+                tracing::info!(?finished, "finished a change of the quorum that was left half-way");
             }
             let Some((learner, slot, voters)) = self.next_promotion() else { continue };
             match self.change(ChangeMembers::ReplaceAllVoters(voters)).await {
@@ -186,14 +212,13 @@ impl Members {
         }
     }
 
-    /// We lead, a joint configuration is committed, and it is not ours that is under way. Leaders are told apart by term and
-    /// node: two may follow each other in one term.
+    /// We lead, and a joint configuration is committed: whoever has the turn now may finish it. Meanwhile a master that was
+    /// replaced counts as lost beside any other that is.
     fn half_way(&self) -> bool {
         let metrics = self.metrics.borrow_watched();
         metrics.state.is_leader()
             && metrics.membership_config == metrics.committed_membership_config
             && metrics.membership_config.membership().get_joint_config().len() > 1
-            && metrics.membership_config.log_id().is_some_and(|id| id.leader_id < metrics.vote.leader_id)
     }
 
     /// A learner that may vote, its slot, and the voters then.

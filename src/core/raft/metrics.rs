@@ -8,6 +8,7 @@ pub(super) struct Counters {
     pub(super) term: Gauge,
     /// 0 starting, 1 learner, 2 follower, 3 leader, 4 failed, 5 stopped.
     pub(super) role: Gauge,
+    pub(super) voters: Gauge,
     pub(super) last_log: Gauge,
     pub(super) committed: Gauge,
     pub(super) applied: Gauge,
@@ -43,6 +44,10 @@ impl Counters {
             role: gauge(
                 "goosefs_raft_role",
                 "0 starting, 1 learner, 2 follower, 3 leader, 4 failed, 5 stopped",
+            ),
+            voters: gauge(
+                "goosefs_raft_voters",
+                "Masters that vote; one that is being replaced counts twice until that is done",
             ),
             last_log: gauge("goosefs_raft_last_log_index", "Index of the last entry in the log"),
             committed: gauge("goosefs_raft_committed_index", "Index of the last entry known to be committed"),

@@ -120,6 +120,7 @@ impl Node {
             network: network.clone(),
             metrics: metrics.clone(),
             lease: lease.clone(),
+            changing: Arc::default(),
         };
         let service =
             Service::new(me.clone(), raft.clone(), log.clone(), snapshots, members.clone(), lease.clone());

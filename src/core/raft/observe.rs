@@ -26,6 +26,7 @@ pub(super) fn starting() -> Status {
         committed: 0,
         applied: 0,
         serving: false,
+        votes: false,
         problem: None,
     }
 }
@@ -56,6 +57,7 @@ pub(super) fn status(me: &Me, metrics: &Metrics, recovered: u64, problem: Option
         .filter_map(|node| Some(Voter { node: NodeId(node), slot: slot_of(node)? }))
         .collect();
     voters.sort_by_key(|voter| (voter.slot, voter.node));
+    let votes = membership.get_joint_config().len() == 1 && voters.iter().any(|voter| voter.node.0 == ours);
     let serving = match role {
         Role::Leader => leads(metrics),
         Role::Follower | Role::Learner => {
@@ -72,6 +74,7 @@ pub(super) fn status(me: &Me, metrics: &Metrics, recovered: u64, problem: Option
         committed: metrics.local_committed.map_or(0, |id| id.index),
         applied,
         serving,
+        votes,
         problem,
     }
 }
@@ -159,6 +162,7 @@ fn report(before: &Status, now: &Status) {
 fn count(counters: &Counters, now: &Status) {
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     counters.term.set(number(now.term));
+    counters.voters.set(number(now.voters.len() as u64));
     counters.last_log.set(number(now.last_log));
     counters.committed.set(number(now.committed));
     counters.applied.set(number(now.applied));

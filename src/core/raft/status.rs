@@ -90,6 +90,8 @@ pub struct Status {
     /// The state is current enough to serve: a leader that has applied its own term's first entry, or a follower that
     /// hears a leader and has applied what was in its log when it started.
     pub serving: bool,
+    /// It votes, and no change of who votes is half-way: as many others may be lost as a quorum allows.
+    pub votes: bool,
     /// Why it does not work, for a person: what is missing or broken.
     pub problem: Option<String>,
 }

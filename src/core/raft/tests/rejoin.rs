@@ -82,6 +82,34 @@ async fn a_wiped_master_takes_its_place_again_under_a_new_node_id() {
     }
 }
 
+/// As a StatefulSet without claims does, when each pod is made anew while it leads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_leader_may_be_wiped_once_the_one_before_votes() {
+    let mut cluster = Cluster::started(3, |_| ()).await;
+    for round in 0..12 {
+        cluster.propose(&round.to_string()).await;
+        let killed = cluster.leader().await;
+        cluster.kill(killed).await;
+        cluster.start(killed).await.unwrap();
+        let wiped = cluster.leader().await;
+        let old = cluster.node(wiped).node_id();
+        match round % 2 {
+            0 => cluster.shut_down(wiped).await,
+            _ => cluster.kill(wiped).await,
+        }
+        std::fs::remove_dir_all(cluster.dir(wiped)).unwrap();
+        cluster.start(wiped).await.unwrap();
+        wait_until("three voters, none of them lost", || {
+            (0..3).all(|slot| {
+                let voters = cluster.status(slot).voters;
+                voters.len() == 3 && voters.iter().all(|voter| voter.node != old)
+            })
+        })
+        .await;
+    }
+    assert_eq!(cluster.agreed().await.len(), 12);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_quorum_never_founds_a_second_cluster() {
     let mut cluster = Cluster::started(3, |_| ()).await;

@@ -1,0 +1,50 @@
+# Another build and other properties, while a pod reads (rounds.sh starts it). Sourced by `run`.
+
+# The nine pods of the runtime, those whose names are to be seen first.
+versions() {
+    local pod
+    for pod in $(kubectl get pod -l "app=goosefs,release=$1" -o name | sort); do
+        echo "$(kubectl exec "${pod#pod/}" -- goosefs version)"
+    done | sort | uniq -c | sed 's/^ *//'
+}
+
+nine_pods_say() {
+    local seen
+    seen=$(versions rounds)
+    echo "$seen"
+    [ "$seen" = "9 $1" ] && rounds_are_whole
+}
+
+uids() { kubectl get pod -l "app=goosefs,release=rounds" -o 'jsonpath={range .items[*]}{.metadata.uid}{"\n"}{end}' | sort; }
+
+no_pod_of() {
+    local left
+    left=$(comm -12 <(echo "$1") <(uids))
+    echo "$left"
+    [ -z "$left" ] && rounds_are_whole
+}
+
+upgrade_image() {
+    local leader seen first
+    first=$(kubectl exec rounds-master-0 -- goosefs version)
+    equals "nine pods have the first build" "9 $first" "$(versions rounds)"
+    leader=$(kubectl get goosefsruntime rounds -o 'jsonpath={.status.leader}')
+    seen=$(helm upgrade "${RELEASE[@]}" --set image.tag=next 2>&1) || failed "helm upgrade to the next build" "$seen"
+    eventually 240 "nine pods have the next build" nine_pods_say "$first+next"
+    equals "the leader was the last of the masters" "${leader%:*}" \
+        "$(kubectl get pod -l release=rounds,role=goosefs-master --sort-by=.status.startTime -o name | tail -1 | sed s#pod/##)"
+    eventually 60 "all of fluid-system has the next build" fluid_system_is_complete
+    check_errors "while everything is upgraded"
+    seen=$(kubectl get events -o 'jsonpath={range .items[*]}{.reason} {.involvedObject.name}{"\n"}{end}')
+    equals "no quorum was lost" "" "$(grep 'QuorumLost rounds' <<<"$seen" || true)"
+    contains "an event tells that FUSE pods were replaced" "FuseReplaced rounds" "$seen"
+}
+
+change_properties() {
+    local before patch='{"spec": {"properties": {"goosefs.user.file.metadata.sync.interval": "1h"}}}'
+    before=$(uids)
+    kubectl patch goosefsruntime rounds --type=merge -p "$patch" >/dev/null
+    eventually 240 "nine pods are made anew for a property" no_pod_of "$before"
+    contains "pods have the property" 1h "$(kubectl exec rounds-master-0 -- goosefs getConf goosefs.user.file.metadata.sync.interval)"
+    check_errors "while a property is changed"
+}
