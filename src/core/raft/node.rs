@@ -213,6 +213,12 @@ impl Node {
         network::line(self.inner.service.clone())
     }
 
+    /// What the node is made around.
+    #[cfg(test)]
+    pub(super) fn raft(&self) -> Raft {
+        self.inner.raft.clone()
+    }
+
     /// The cluster this directory belongs to; `None` before the first start is complete.
     #[must_use]
     pub fn mark(&self) -> Option<ClusterMark> {

@@ -4,6 +4,7 @@ use super::cluster::{Cluster, wait_until};
 use crate::error::Code;
 use crate::id::ClusterId;
 use crate::raft::{RaftConfig, Role};
+use openraft::ChangeMembers;
 use std::time::Duration;
 
 fn often(config: &mut RaftConfig) {
@@ -80,6 +81,28 @@ async fn a_wiped_master_takes_its_place_again_under_a_new_node_id() {
         assert_eq!(agreed.len(), 123);
         assert!((0..3).all(|slot| cluster.node(slot).mark() == cluster.node(0).mark()));
     }
+}
+
+/// A leader that does not hear of its quorum for a moment refuses the second step of its own change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_the_quorum_that_its_leader_left_half_way_is_finished() {
+    let cluster = Cluster::started(3, |_| ()).await;
+    let leader = cluster.leader().await;
+    let dropped = (leader + 1) % 3;
+    let voters = cluster.status(leader).voters;
+    let rest = voters.iter().filter(|voter| voter.slot != dropped as u32).map(|voter| voter.node.0).collect();
+    {
+        let raft = cluster.node(leader).raft();
+        let mut change = std::pin::pin!(raft.change_membership(ChangeMembers::ReplaceAllVoters(rest), false));
+        // Its first step is on its way, and nobody waits for it to take the second.
+        assert!(futures::poll!(change.as_mut()).is_pending());
+    }
+    wait_until("two voters in one configuration", || {
+        let status = cluster.status(leader);
+        status.voters.len() == 2 && status.votes
+    })
+    .await;
+    cluster.propose("by two").await;
 }
 
 /// As a StatefulSet without claims does, when each pod is made anew while it leads.
