@@ -37,8 +37,27 @@ fuse.csi.fluid.io
 {{- end -}}
 {{- end }}
 
+{{/* Name of the webhook's configuration, its Service and its Secret. */}}
+{{- define "goosefs.webhook" -}}
+{{- if include "goosefs.foreign" (dict "root" . "apiVersion" "admissionregistration.k8s.io/v1" "kind" "MutatingWebhookConfiguration" "name" "fluid-pod-admission-webhook") -}}
+goosefs-pod-admission-webhook
+{{- else -}}
+fluid-pod-admission-webhook
+{{- end -}}
+{{- end }}
+
+{{/* The controller that admits pods: that of Datasets, or that of runtimes where another release owns Datasets. */}}
+{{- define "goosefs.admits" -}}
+{{- if not (include "goosefs.guest" .) -}}
+dataset-controller
+{{- else if .Values.runtime.goosefs.enabled -}}
+goosefsruntime-controller
+{{- end -}}
+{{- end }}
+
 {{/* What controllers of both kinds have in common. Arguments: root, name, only, values. */}}
 {{- define "goosefs.controller" -}}
+{{- $admits := and .root.Values.webhook.enabled (eq .name (include "goosefs.admits" .root)) -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -90,8 +109,18 @@ spec:
             - {name: GOOSEFS_RUNTIME_IMAGE_ENV, value: {{ include "goosefs.image" .root | quote }}}
             - {name: GOOSEFS_CSI_DRIVER, value: {{ include "goosefs.driver" .root | quote }}}
             - {name: GOOSEFS_LOGS_LEVEL, value: {{ .root.Values.logLevel | quote }}}
+            {{- if $admits }}
+            - {name: GOOSEFS_WEBHOOK, value: {{ include "goosefs.webhook" .root | quote }}}
+            - {name: GOOSEFS_WEBHOOK_ADDR, value: "0.0.0.0:9443"}
+            {{- end }}
           ports:
             - {name: metrics, containerPort: 8080, protocol: TCP}
+            {{- if $admits }}
+            - {name: webhook, containerPort: 9443, protocol: TCP}
+          lifecycle:
+            # It answers until the apiserver has heard that it goes.
+            preStop: {exec: {command: [sleep, "3"]}}
+            {{- end }}
           livenessProbe:
             httpGet: {path: /healthz, port: metrics}
             periodSeconds: 10

@@ -3,8 +3,9 @@
 //! [`plan`] says which objects there shall be, without I/O; [`runtime`] and [`dataset`] look, apply, and say what is
 //! ([`place`] labels nodes, [`roll`] makes masters anew, [`hand_over`] FUSE pods, [`shrink`] keeps those that still vote, [`tell`] finds the words, [`end`] takes everything away).
 //! Watches wake them; [`ask`] asks masters for what only they know; [`lease`] lets one controller of several work; [`leave`] says what would be left behind.
-//! Started by `goosefs controller`, which serves the metrics.
+//! [`admission`] changes pods before they are made. Started by `goosefs controller`, which serves the metrics.
 
+pub mod admission;
 mod ask;
 mod context;
 mod dataset;
@@ -78,6 +79,8 @@ pub struct Config {
     pub namespace: String,
     /// Names this process in leases (`HOSTNAME`).
     pub holder: String,
+    /// Pod admission, where it is to be served.
+    pub admission: Option<admission::Config>,
 }
 
 impl Config {
@@ -97,6 +100,10 @@ impl Config {
             driver: variable("GOOSEFS_CSI_DRIVER").unwrap_or_else(|| "fuse.csi.fluid.io".to_owned()),
             namespace: variable("POD_NAMESPACE").unwrap_or_else(|| "fluid-system".to_owned()),
             holder: variable("HOSTNAME").unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+            admission: variable("GOOSEFS_WEBHOOK").map(|name| admission::Config {
+                name,
+                address: variable("GOOSEFS_WEBHOOK_ADDR").unwrap_or_else(|| "0.0.0.0:9443".to_owned()),
+            }),
         })
     }
 }
@@ -107,6 +114,7 @@ pub struct Running {
     tasks: Tasks,
     metrics: Metrics,
     leads: watch::Receiver<bool>,
+    admission: Option<admission::Ready>,
     failure: Arc<Mutex<Option<Error>>>,
 }
 
@@ -118,6 +126,10 @@ pub async fn start(config: Config) -> Result<Running> {
     let client = Client::try_default().await.map_err(|error| api_error("find the apiserver", error))?;
     let tasks = Tasks::new("controller");
     let metrics = Metrics::new();
+    let admission = match &config.admission {
+        Some(own) => Some(admission::start(own, &config, &client, &tasks, &metrics).await?),
+        None => None,
+    };
     let context = Context::new(client, &config, tasks.clone(), &metrics);
     let context = Arc::new(context);
     let (won, leads) = watch::channel(false);
@@ -146,7 +158,7 @@ pub async fn start(config: Config) -> Result<Running> {
         }
         election.release().await;
     });
-    Ok(Running { only, tasks, metrics, leads, failure })
+    Ok(Running { only, tasks, metrics, leads, admission, failure })
 }
 
 async fn work(only: Option<Kind>, context: &Arc<Context>) {
@@ -228,12 +240,15 @@ impl Running {
         self.metrics.clone()
     }
 
-    /// Returns once it runs: one that waits for the lease is ready to take over.
+    /// Returns once it runs, and can admit pods if it is to: one that waits for the lease is ready to take over.
     ///
     /// # Errors
-    /// None.
+    /// `Cancelled` when it ends before.
     pub async fn ready(&self) -> Result<()> {
-        Ok(())
+        match &self.admission {
+            Some(admission) => admission.wait().await,
+            None => Ok(()),
+        }
     }
 
     /// Stops, and gives the lease back.

@@ -19,6 +19,7 @@ start_etcd() {
 
 start_apiserver() {
     local keys=$K8S_RUN/keys
+    # No kube-proxy runs here: --enable-aggregator-routing has webhooks called at their pods' addresses.
     serve apiserver ip netns exec "$K8S_NETWORK" "$K8S_BIN/kube-apiserver" \
         --etcd-servers=http://127.0.0.1:2379 --service-cluster-ip-range="$SERVICES" \
         --secure-port=6443 --advertise-address="$BRIDGE_ADDRESS" \
@@ -27,7 +28,7 @@ start_apiserver() {
         --kubelet-preferred-address-types=InternalIP \
         --service-account-key-file="$keys/accounts.pub" --service-account-signing-key-file="$keys/accounts.key" \
         --service-account-issuer=https://kubernetes.default.svc \
-        --authorization-mode=Node,RBAC --allow-privileged=true
+        --authorization-mode=Node,RBAC --allow-privileged=true --enable-aggregator-routing=true
     wait_until 60 kubectl get --raw /readyz
 }
 
