@@ -32,6 +32,7 @@ is_injected() { [ "$(would_be "$PROPAGATION")" = HostToContainer ]; }
 is_plain() { [ -z "$(would_be "$PROPAGATION$PREFERRED$REQUIRED")" ]; }
 
 admission() {
+    local began=$SECONDS
     step "pod admission"
     application "$INJECT"
     eventually 20 "the webhook answers" is_injected
@@ -39,6 +40,7 @@ admission() {
     check_certificates
     check_replicas
     check_webhook_down
+    passed "seconds of pod admission: $((SECONDS - began))"
 }
 
 check_injection() {
@@ -106,10 +108,15 @@ check_replicas() {
     equals "the other one answers while the first goes: of 20 pods none was missed" 0 "$missed"
 }
 
+controller_metrics() {
+    local pod
+    pod=$(kubectl get pod -n fluid-system -l control-plane=dataset-controller -o 'jsonpath={.items[0].metadata.name}')
+    kubectl get --raw "/api/v1/namespaces/fluid-system/pods/$pod:8080/proxy/metrics"
+}
+
 no_controllers() { [ -z "$(kubectl get pod -n fluid-system -l control-plane=dataset-controller -o name)" ]; }
 
 check_webhook_down() {
-    local began=$SECONDS
     kubectl scale -n fluid-system deployment dataset-controller --replicas=0 >/dev/null
     eventually 30 "the webhook is down" no_controllers
     kubectl create -f "$K8S_RUN/application.yaml" >/dev/null || failed "while the webhook is down pods are made" ""
@@ -117,5 +124,5 @@ check_webhook_down() {
     kubectl delete pod application --wait=false >/dev/null
     kubectl scale -n fluid-system deployment dataset-controller --replicas=1 >/dev/null
     eventually 30 "the webhook is back" is_injected
-    passed "seconds that the webhook was away: $((SECONDS - began))"
+    contains "admissions are counted" 'goosefs_admission_pods_total{outcome="changed"}' "$(controller_metrics)"
 }

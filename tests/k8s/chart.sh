@@ -42,16 +42,18 @@ check_rights() {
 upgrade_chart() {
     step "an upgrade from a chart of another time"
     # Its definitions have another column.
-    local columns='jsonpath={.spec.versions[0].additionalPrinterColumns[0].name}' seen
+    local columns='jsonpath={.spec.versions[0].additionalPrinterColumns[0].name}' shown seen
     local old=$K8S_RUN/chart
     rm -rf "$old"
     cp -r "$CHART" "$old"
     sed -i 's/name: Ufs Total Size/name: Size/' "$old/files/crds/data.fluid.io_datasets.yaml"
     seen=$(helm upgrade "${RELEASE[0]}" "$old" "${RELEASE[@]:2}" 2>&1) || failed "helm upgrade to another chart" "$seen"
     equals "the other chart has another column" Size "$(kubectl get crd datasets.data.fluid.io -o "$columns")"
+    shown=$(certificate)
     seen=$(helm upgrade "${RELEASE[@]}" 2>&1) || failed "helm upgrade" "$seen"
     equals "helm upgrade brings definitions up to date" "Ufs Total Size" "$(kubectl get crd datasets.data.fluid.io -o "$columns")"
     eventually 60 "the pods of the upgrade run" fluid_system_is_complete
+    equals "helm upgrade leaves the webhook's certificate" "$shown" "$(certificate)"
 }
 
 uninstall_chart() {
@@ -92,14 +94,20 @@ beside_fluid() {
     local seen release=meta.helm.sh/release-name
     kubectl annotate --overwrite crd datasets.data.fluid.io "$release=fluid" >/dev/null
     printf 'apiVersion: storage.k8s.io/v1\nkind: CSIDriver\nmetadata: {name: fuse.csi.fluid.io}\nspec: {}\n' >"$K8S_RUN/driver.yaml"
-    kubectl create -f "$K8S_RUN/driver.yaml" >/dev/null
+    printf '%s\nkind: MutatingWebhookConfiguration\nmetadata: {name: %s}\n' \
+        "apiVersion: admissionregistration.k8s.io/v1" "$WEBHOOK" >"$K8S_RUN/webhook.yaml"
+    kubectl create -f "$K8S_RUN/driver.yaml" -f "$K8S_RUN/webhook.yaml" >/dev/null
     seen=$(helm install "${RELEASE[@]}" --dry-run=server 2>&1) || failed "helm install --dry-run=server" "$seen"
     contains "beside Fluid the driver has another name" "name: fuse.csi.goosefs.io" "$seen"
+    contains "beside Fluid the webhook has another name" "name: goosefs-pod-admission-webhook" "$seen"
+    contains "beside Fluid the controller of runtimes admits pods" "control-plane: goosefsruntime-controller
+  ports:
+    - {name: webhook" "$seen"
     contains "beside Fluid there is the controller of runtimes" "name: goosefsruntime-controller" "$seen"
     contains "beside Fluid Datasets hold nobody up" "args: [controller, uninstall-check, --only, goosefsruntime]" "$seen"
     seen=$(grep -E '^  name: (dataset-controller|data(set|load|backup)s.data.fluid.io|fuse.csi.fluid.io)$' <<<"$seen" || true)
     equals "beside Fluid nothing of its own is installed" "" "$seen"
-    kubectl delete csidriver fuse.csi.fluid.io >/dev/null
+    kubectl delete -f "$K8S_RUN/driver.yaml" -f "$K8S_RUN/webhook.yaml" >/dev/null
     kubectl annotate --overwrite crd datasets.data.fluid.io "$release=goosefs" >/dev/null
 }
 
