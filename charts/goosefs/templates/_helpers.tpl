@@ -96,6 +96,13 @@ spec:
       {{- with .values.affinity }}
       affinity: {{ toJson . }}
       {{- end }}
+      {{- if gt (int .values.replicas) 1 }}
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector: {matchLabels: {app.kubernetes.io/instance: {{ .root.Release.Name }}, control-plane: {{ .name }}}}
+      {{- end }}
       {{- with .values.tolerations }}
       tolerations: {{ toJson . }}
       {{- end }}
@@ -135,4 +142,20 @@ spec:
           {{- with .values.resources }}
           resources: {{ toJson . }}
           {{- end }}
+{{- if gt (int .values.replicas) 1 }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "goosefs.labels" .root | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  selector:
+    matchLabels:
+      app.kubernetes.io/instance: {{ .root.Release.Name }}
+      control-plane: {{ .name }}
+{{- end }}
 {{- end }}
