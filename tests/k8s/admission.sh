@@ -124,5 +124,5 @@ check_webhook_down() {
     kubectl delete pod application --wait=false >/dev/null
     kubectl scale -n fluid-system deployment dataset-controller --replicas=1 >/dev/null
     eventually 30 "the webhook is back" is_injected
-    contains "admissions are counted" 'goosefs_admission_pods_total{outcome="changed"}' "$(controller_metrics)"
+    contains "admissions are counted" 'goosefs_controller_admissions_total{outcome="changed"}' "$(controller_metrics)"
 }

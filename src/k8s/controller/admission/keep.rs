@@ -47,7 +47,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(client: Client, namespace: &str, name: &str, metrics: &Metrics) -> Keeper {
         let made = metrics.register(
-            "goosefs_admission_certificates",
+            "goosefs_controller_certificates",
             "Certificates of the webhook that were made",
             Counter::default(),
         );
@@ -174,18 +174,15 @@ impl Keeper {
         let known = since.of(&kept);
         let asked = secret.annotations().contains_key(RENEW);
         match turn(&kept, asked, known, now(), &self.rules)? {
-            Turn::Wait(wait) => Ok(wait),
-            Turn::Keep(next) => {
-                let makes = next.shown != kept.shown && next.shown != kept.next
-                    || next.next != kept.next && next.next.is_some();
+            Turn::Wait(wait) => return Ok(wait),
+            Turn::Keep(next) => self.write(secret, &next).await?,
+            Turn::Make(next) => {
                 self.write(secret, &next).await?;
-                if makes {
-                    self.made.inc();
-                    tracing::info!(server = self.rules.name, "a new certificate was made");
-                }
-                Ok(AGAIN)
+                self.made.inc();
+                tracing::info!(server = self.rules.name, "a new certificate was made");
             }
         }
+        Ok(AGAIN)
     }
 
     /// Writes the Secret, unless somebody else has meanwhile; the watch then brings what is there.

@@ -45,7 +45,7 @@ enum Outcome {
 impl Reviewer {
     pub(super) fn new(facts: Facts, metrics: &Metrics) -> Reviewer {
         let admissions = metrics.register(
-            "goosefs_admission_pods",
+            "goosefs_controller_admissions",
             "Pods that the apiserver has asked about, by what became of them",
             Family::default(),
         );

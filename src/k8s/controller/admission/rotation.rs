@@ -86,6 +86,8 @@ impl Kept {
 /// What shall be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Turn {
+    /// Keep this instead, in which a certificate is new.
+    Make(Box<Kept>),
     /// Keep this instead.
     Keep(Box<Kept>),
     /// Nothing; look again after so long.
@@ -102,9 +104,10 @@ const LOOKS: u32 = 1000;
 /// When a certificate cannot be made.
 pub(super) fn turn(kept: &Kept, asked: bool, known: Duration, now: Duration, rules: &Rules) -> Result<Turn> {
     let new = || Pair::make(&rules.name, now, rules.life);
+    let make = |kept: Kept| Ok(Turn::Make(Box::new(kept)));
     let keep = |kept: Kept| Ok(Turn::Keep(Box::new(kept)));
     let Some(shown) = kept.shown.as_ref().filter(|pair| pair.holds(&rules.name, now)) else {
-        return keep(Kept { shown: Some(new()?), ..Kept::default() });
+        return make(Kept { shown: Some(new()?), ..Kept::default() });
     };
     if let Some(next) = &kept.next {
         if !next.holds(&rules.name, now) {
@@ -116,7 +119,7 @@ pub(super) fn turn(kept: &Kept, asked: bool, known: Duration, now: Duration, rul
         return keep(Kept { shown: Some(next.clone()), next: None, before: Some(shown.authority.clone()) });
     }
     if asked || !shown.holds(&rules.name, now + rules.life / 3) {
-        return keep(Kept { next: Some(new()?), ..kept.clone() });
+        return make(Kept { next: Some(new()?), ..kept.clone() });
     }
     let look = rules.life / LOOKS;
     if kept.before.is_none() {
@@ -154,7 +157,7 @@ mod tests {
                     assert!(!wait.is_zero(), "a keeper must not spin");
                     now += wait;
                 }
-                Turn::Keep(next) => {
+                Turn::Make(next) | Turn::Keep(next) => {
                     (kept, since, asked) = (*next, now, false);
                     seen.push((now - START, kept.clone()));
                 }

@@ -8,7 +8,7 @@ use super::review::Reviewer;
 use bytes::Bytes;
 use goosefs_core::rpc::server::DRAIN;
 use goosefs_core::task::Tasks;
-use goosefs_core::{Error, Result};
+use goosefs_core::{Code, Error, Result};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -57,7 +57,7 @@ pub(super) fn serve(
 ) -> Result<()> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::io("serve the webhook", std::io::Error::other(error)))?
+        .map_err(|error| Error::new(Code::Internal, format!("serve the webhook: {error}")))?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(Latest(shown)));
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -226,7 +226,7 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
         let counted = webhook.metrics.text();
         for outcome in ["skipped", "failed"] {
-            let line = format!("goosefs_admission_pods_total{{outcome=\"{outcome}\"}} 1");
+            let line = format!("goosefs_controller_admissions_total{{outcome=\"{outcome}\"}} 1");
             assert!(counted.contains(&line), "{counted}");
         }
         webhook.tasks.shutdown(Duration::from_secs(5)).await;
