@@ -128,6 +128,8 @@ rounds() {
     seen=$(longest_of open)
     [ "$seen" -lt 10000 ] || failed "a new open works within 10 s" "$seen ms"
     passed "a new open works within 10 s: $seen ms at most"
+    check_handed_out
+    check_given_up
     kubectl delete pod rounds-reader --wait=true >/dev/null
     kubectl delete dataset rounds --wait=false >/dev/null
     kubectl delete configmap rounds-reader >/dev/null

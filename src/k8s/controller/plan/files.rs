@@ -105,10 +105,6 @@ pub(crate) fn properties(given: &Given<'_>) -> Result<BTreeMap<String, String>> 
     set("goosefs.fuse.fs.name", given.names.mount_source());
     set("goosefs.fuse.holder.sockets", holders().join(","));
     set("goosefs.worker.holder.socket", worker_holder());
-    let fuse = given.runtime.spec.fuse.as_ref();
-    if let Some(timeout) = fuse.and_then(|fuse| fuse.takeover_timeout.as_ref()) {
-        set("goosefs.fuse.takeover.timeout", timeout.clone());
-    }
     let levels = given.levels();
     set("goosefs.worker.tieredstore.levels", levels.len().to_string());
     for (number, level) in levels.iter().enumerate() {

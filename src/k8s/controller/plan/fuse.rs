@@ -39,6 +39,8 @@ pub(crate) fn daemon_set(given: &Given<'_>) -> Object {
         json!({"name": "goosefs-holder", "mountPath": HOLDER_FOLDER}),
     ]);
     let mut command = vec!["/entrypoint.sh".to_owned(), "fuse".to_owned(), given.names.mount_point()];
+    // Other pods need not be made anew for it.
+    command.extend(own.takeover_timeout.iter().map(|time| format!("-Dgoosefs.fuse.takeover.timeout={time}")));
     command.extend(definitions(&own.properties));
     let fields = json!({
         "command": command,
