@@ -173,6 +173,7 @@ impl Heartbeats {
             leaving,
             lost_storage,
             dropped_after: self.dropped_after.load(Ordering::Acquire),
+            traffic: Some(self.node.metrics.traffic()),
         }
     }
 

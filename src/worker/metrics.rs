@@ -2,6 +2,7 @@
 
 use goosefs_core::block::Store;
 use goosefs_core::metrics::{Counter, Gauge, Histogram, Metrics};
+use goosefs_core::proto::internal::Traffic;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The worker's counters; cheap to clone.
@@ -29,6 +30,8 @@ pub(crate) struct WorkerMetrics {
     pub(crate) uploaded_bytes: Counter,
     /// Descriptors handed to clients on this machine.
     pub(crate) handed_out: Counter,
+    /// Bytes of those files.
+    pub(crate) handed_out_bytes: Counter,
     capacity: Gauge,
     used: Gauge,
     held: Gauge,
@@ -71,6 +74,10 @@ impl WorkerMetrics {
                 "handed_out",
                 "Descriptors of cached files handed to clients on this machine",
             ),
+            handed_out_bytes: counter(
+                "handed_out_bytes",
+                "Bytes of the files whose descriptors were handed out",
+            ),
             capacity: gauge("capacity_bytes", "Quota of all directories"),
             used: gauge("used_bytes", "Everything that takes room, in flight too"),
             held: gauge("unpersisted_bytes", "Disk space of only copies, which eviction leaves alone"),
@@ -80,6 +87,14 @@ impl WorkerMetrics {
             lost_blocks: counter("lost_blocks", "Only copies found damaged or missing"),
             no_room: counter("no_room", "Times that no room could be made"),
             failed_dirs: counter("failed_dirs", "Directories taken out because they failed"),
+        }
+    }
+
+    /// What was read, for the masters.
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic {
+            hit: self.read_cache.get() + self.read_peer.get() + self.handed_out_bytes.get(),
+            missed: self.fill_bytes.get(),
         }
     }
 

@@ -87,6 +87,7 @@ impl FdSession for Session {
                 self.next += 1;
                 self.leases.insert(number, lease);
                 self.node.metrics.handed_out.inc();
+                self.node.metrics.handed_out_bytes.inc_by(length);
                 Ok((OpenContainerResponse { lease: number, length, stacked }, file))
             }
         }

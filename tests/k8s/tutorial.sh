@@ -87,6 +87,9 @@ check_reading() {
     mirror=$(cd "$K8S_RUN/mirror/apache/hbase/stable" && find . -type f -not -name '.*' -exec sha256sum {} + | sums)
     here=$(kubectl exec reader -- bash -c "cd /data/hbase && find . -type f -exec sha256sum {} +" | sums)
     equals "every file that a pod reads has the mirror's bytes" "$mirror" "$here"
+    kubectl exec reader -- bash -c "cat /data/hbase/*.tar.gz >/dev/null"
+    eventually 20 "what was read again came from the cache" \
+        says '^([1-9][0-9]*\.[0-9]|0\.[1-9])%$' kubectl get dataset hbase -o 'jsonpath={.status.cacheStates.cacheHitRatio}'
     refuses "the volume is read-only" "Read-only file system" kubectl exec reader -- touch /data/hbase/new
 }
 

@@ -37,6 +37,9 @@ pub(super) struct Cluster {
     /// Bytes that live workers can cache, and do.
     pub(super) capacity: u64,
     pub(super) used: u64,
+    /// Bytes that were read through live workers: out of caches, and out of storages.
+    pub(super) hit: u64,
+    pub(super) missed: u64,
     /// Where storages are mounted.
     pub(super) mounts: Vec<String>,
     /// What is not mounted as that file says, and why.
@@ -90,11 +93,14 @@ pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Clust
     let mounts: MountsResponse = soon(channel.call(method::MOUNTS, &MountsRequest {})).await?;
     let _counts: StatFsResponse = soon(channel.call(method::STAT_FS, &StatFsRequest {})).await?;
     let live = || workers.workers.iter().filter(|worker| worker.live);
+    let traffic = || live().filter_map(|worker| worker.traffic);
     Some(Cluster {
         leader: Some(own),
         slots,
         capacity: live().map(|worker| worker.capacity).sum(),
         used: live().map(|worker| worker.used).sum(),
+        hit: traffic().map(|traffic| traffic.hit).sum(),
+        missed: traffic().map(|traffic| traffic.missed).sum(),
         failures: mounts
             .failures
             .iter()

@@ -110,6 +110,7 @@ fn cache_states(given: &Given<'_>, seen: &Seen, total: Option<u64>) -> Result<BT
         ("cached".to_owned(), size(cluster.used)),
         ("cacheCapacity".to_owned(), size(capacity)),
         ("cachedPercentage".to_owned(), percentage(cluster.used, total.unwrap_or_default())),
+        ("cacheHitRatio".to_owned(), percentage(cluster.hit, cluster.hit + cluster.missed)),
     ]))
 }
 

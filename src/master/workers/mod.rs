@@ -14,7 +14,7 @@ pub(crate) use spread::{cached_bytes, drop_everywhere};
 
 use goosefs_core::clock::Clock;
 use goosefs_core::id::WorkerId;
-use goosefs_core::proto::internal::{HeartbeatRequest, TierUsage, WorkerAddress};
+use goosefs_core::proto::internal::{HeartbeatRequest, TierUsage, Traffic, WorkerAddress};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ pub(crate) struct Worker {
     pub(crate) cached_by_mount: BTreeMap<u64, u64>,
     pub(crate) leaving: bool,
     pub(crate) lost_storage: Vec<String>,
+    pub(crate) traffic: Traffic,
     /// [`Clock::monotonic`] of the last heartbeat.
     pub(crate) last_seen: Duration,
     /// It was heard within the time-out. Lost workers keep what they last said.
@@ -81,6 +82,7 @@ impl Workers {
             cached_by_mount: request.cached_by_mount.into_iter().collect(),
             leaving: request.leaving,
             lost_storage: request.lost_storage,
+            traffic: request.traffic.unwrap_or_default(),
             last_seen: self.clock.monotonic(),
             live: true,
         };

@@ -72,6 +72,7 @@ pub(super) async fn workers(master: Arc<Master>, _: WorkersRequest) -> Result<Wo
         used: worker.used(),
         silent_ms: u64::try_from(master.workers.silent_for(worker.id).as_millis()).unwrap_or(u64::MAX),
         tiers: worker.tiers,
+        traffic: Some(worker.traffic),
         address: Some(worker.address),
     };
     let workers = master.workers.all().into_iter().map(entry).collect();
