@@ -239,6 +239,15 @@ pub struct RegisterArgs {
 pub enum ControllerCommand {
     /// Print the CustomResourceDefinitions as YAML
     Crds,
+    /// Offer a backup to the master that founds a cluster, until it is told to stop; the controller has a pod do this
+    #[command(hide = true)]
+    OfferBackup {
+        /// What `goosefs fsadmin backup` has written
+        file: PathBuf,
+        /// Where it is offered
+        #[arg(long, default_value = "0.0.0.0:26006", value_name = "HOST:PORT")]
+        listen: String,
+    },
     /// Fail while there are Datasets or GooseFSRuntimes, naming them; the chart asks before it is uninstalled
     UninstallCheck {
         /// Look for one kind alone; for both by default

@@ -1,6 +1,7 @@
 //! `goosefs fsadmin …`
 
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 /// `goosefs fsadmin …`
 #[derive(Subcommand, Debug)]
@@ -9,6 +10,7 @@ pub enum FsadminCommand {
     #[command(
         after_help = "The master that is asked writes it, on its own machine, while everything goes on. The second line that is\n\
                       printed says where.\n\nExamples:\n  goosefs fsadmin backup\n  goosefs fsadmin backup /mnt/backups --local\n  \
+                      goosefs fsadmin backup --to ./metadata.backup\n  \
                       goosefs fsadmin backup -Dgoosefs.master.rpc.addresses=m2:9200 /mnt/backups --local"
     )]
     Backup {
@@ -17,6 +19,9 @@ pub enum FsadminCommand {
         /// The directory is one of the master's machine, whatever the root storage is
         #[arg(long)]
         local: bool,
+        /// The leader writes it and sends it here: a file on the machine of this command
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["directory", "local"])]
+        to: Option<PathBuf>,
         /// Accepted for old scripts; any master writes backups
         #[arg(long, hide = true)]
         allow_leader: bool,

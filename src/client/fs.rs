@@ -156,6 +156,14 @@ impl Client {
         &self.inner.paths
     }
 
+    pub(crate) fn calls(&self) -> &Masters {
+        &self.inner.masters
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.inner.config.deadline
+    }
+
     /// Trees that the masters have workers cache.
     #[must_use]
     pub fn preloads(&self) -> &Preloads {

@@ -9,6 +9,7 @@
 //! namespace is numbered within a session, so that it takes effect once however often it was sent.
 
 pub mod admin;
+mod backups;
 pub mod changes;
 pub mod config;
 pub mod fs;

@@ -34,6 +34,7 @@ impl Preloads {
             caller: Some(self.caller.clone()),
             path: path.as_str().to_owned(),
             options: Some(options),
+            key: String::new(),
         };
         let answer: SubmitPreloadResponse = self.session.call(method::SUBMIT_PRELOAD, request).await?;
         Ok(answer.preload)

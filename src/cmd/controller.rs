@@ -5,11 +5,17 @@ use super::process::{self, Role};
 use crate::cli::{ControllerArgs, ControllerCommand};
 use goosefs_core::config::Properties;
 use goosefs_core::metrics::Metrics;
+use goosefs_core::task::Tasks;
 use goosefs_core::{Error, Result};
 use goosefs_k8s::controller::{self, Config, Kind, Running};
 use goosefs_k8s::crd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Whoever fetches a backup gets so long to end.
+const GRACE: Duration = Duration::from_secs(1);
 
 struct Controller(Running);
 
@@ -17,6 +23,7 @@ pub(super) fn run(args: ControllerArgs, define: Vec<String>) -> ExitCode {
     match args.command {
         Some(ControllerCommand::Crds) => return print_definitions(),
         Some(ControllerCommand::UninstallCheck { only }) => return check_uninstall(only),
+        Some(ControllerCommand::OfferBackup { file, listen }) => return offer_backup(&file, &listen),
         None => {}
     }
     let web = args.metrics_addr.clone();
@@ -68,6 +75,30 @@ fn check_uninstall(only: Option<Kind>) -> ExitCode {
         }
         Err(error) => {
             out::line(&format!("goosefs controller uninstall-check: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Standard error has the last words of the pod that does this.
+fn offer_backup(file: &Path, listen: &str) -> ExitCode {
+    let offered = async {
+        let mut told =
+            signal(SignalKind::terminate()).map_err(|error| Error::io("wait for signals", error))?;
+        let tasks = Tasks::new("offer of a backup");
+        let backup = goosefs_k8s::offer(file, listen, &tasks).await?;
+        out::line(&format!("{} with {} entries is offered at {listen}", file.display(), backup.records));
+        told.recv().await;
+        tasks.shutdown(GRACE).await;
+        Ok(())
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let outcome =
+        runtime.map_err(|error| Error::io("start", error)).and_then(|runtime| runtime.block_on(offered));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("goosefs controller offer-backup: {error}");
             ExitCode::FAILURE
         }
     }

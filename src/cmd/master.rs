@@ -49,10 +49,10 @@ fn restore(args: &MasterArgs) -> Option<Restore> {
         path.map_or_else(|| PathBuf::from(file), PathBuf::from)
     };
     if let Some(file) = &args.restore {
-        return Some(Restore { file: local(file.as_os_str()), if_new: false });
+        return Some(Restore { file: local(file.as_os_str()), offered: false, if_new: false });
     }
     let file = std::env::var_os(BACKUP_VARIABLE).filter(|file| !file.is_empty())?;
-    Some(Restore { file: local(&file), if_new: true })
+    Some(Restore { file: local(&file), offered: false, if_new: true })
 }
 
 /// Waits for a name of our own that is not known yet, as it is while a cluster is being started.

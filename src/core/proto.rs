@@ -136,6 +136,9 @@ pub mod method {
         /// `StopPreloadRequest` to `Empty`.
         STOP_PRELOAD = 152, "StopPreload";
 
+        /// `BackupRequest`, answered by a stream of payloads.
+        BACKUP = 160, "Backup";
+
         // Workers, `proto/internal/worker.proto`.
         /// `ReadContentRequest`, answered by a stream of payloads.
         READ_CONTENT = 200, "ReadContent";

@@ -193,6 +193,7 @@ pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>
     let addresses = Addresses { rpc: address_of(&listeners.rpc)?, raft: address_of(&listeners.raft)? };
 
     let state = Arc::new(State::new());
+    crate::service::forget_backups(&config.dir);
     let mut raft = raft_config(&config);
     raft.roster = config.cluster_file.clone().map(|file| follow_cluster(file, &tasks));
     let desired = Desired::follow(config.mounts_file.clone(), &tasks).await;

@@ -68,6 +68,35 @@ fn any_master_writes_a_backup_and_new_masters_begin_with_it() {
 }
 
 #[test]
+fn a_backup_comes_to_where_the_command_runs() {
+    let _turn = turn();
+    let old = MasterProcesses::started(GOOSEFS, 3).unwrap();
+    says(&old.goosefs(&["fs", "mkdir", "/kept"]), &["Successfully created directory /kept"]);
+    let file = old.scratch().join("here.backup");
+    let path = file.to_str().unwrap();
+    for id in 0..3 {
+        let said = old.ask(&[id], &["fsadmin", "backup", "--to", path]);
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+        assert_eq!(said.lines()[0], format!("Backup URI         : {path}"));
+        assert!(said.lines()[1].starts_with("Backup Entry Count : "), "{said:?}");
+        assert_eq!(said.lines()[2], format!("Backup Length      : {}", file.metadata().unwrap().len()));
+    }
+    assert!(names(&restored(&file), &[1], "/").contains(&"/kept".to_owned()));
+    // Nothing is left of it with the masters, nor half of one here.
+    for id in 0..3 {
+        let left = std::fs::read_dir(old.dir(id)).unwrap().flatten();
+        assert!(
+            left.map(|entry| entry.file_name()).all(|name| !name.to_string_lossy().starts_with("outgoing"))
+        );
+    }
+    complains(&old.goosefs(&["fsadmin", "backup", "--to", "/not/there"]), &["/not/there"]);
+    fails(
+        &old.goosefs(&["fsadmin", "-Dgoosefs.security.login.username=eve", "backup", "--to", path]),
+        "user eve may not change or back up the masters (user root may, and group supergroup)",
+    );
+}
+
+#[test]
 fn a_damaged_backup_is_named_and_nothing_is_restored_over_a_cluster() {
     let _turn = turn();
     let mut masters = MasterProcesses::started(GOOSEFS, 3).unwrap();

@@ -88,6 +88,61 @@ fn a_cluster_is_begun_only_when_the_file_allows_it_and_as_it_says() {
     }
 }
 
+/// `goosefs controller offer-backup`, until it is dropped.
+struct Offer(std::process::Child);
+
+impl Offer {
+    fn start(file: &Path, address: &str) -> Offer {
+        let mut command = std::process::Command::new(GOOSEFS);
+        command.args(["controller", "offer-backup", file.to_str().unwrap(), "--listen", address]);
+        Offer(command.stdout(std::process::Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_cluster_that_is_to_begin_with_a_backup_waits_for_it_and_needs_it_once() {
+    let old = MasterProcesses::started(GOOSEFS, 1).unwrap();
+    assert_eq!(old.goosefs(&["fs", "mkdir", "/old"]).code, Some(0));
+    let file = old.scratch().join("backup");
+    assert_eq!(old.goosefs(&["fsadmin", "backup", "--to", file.to_str().unwrap()]).code, Some(0));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let mut masters = masters(3);
+    let all: Vec<String> = (0..3).map(|id| masters.raft(id)).collect();
+    let value = json!({"clusterId": ID, "epoch": 1, "bootstrap": true, "restore": address, "masters": all});
+    put(&masters.scratch().join("cluster"), "cluster.json", &value);
+    want(&masters, 1, &[]);
+    for id in 0..3 {
+        masters.start(id, &[]).unwrap();
+    }
+    wait_for("the first to miss the backup", || masters.log(0).contains("is not there yet"));
+    assert_eq!(identity(&masters, 0, "cluster"), "");
+    let offer = Offer::start(&file, &address);
+    masters.all_ready().unwrap();
+    drop(offer);
+    assert!(masters.goosefs(&["fs", "ls", "/"]).stdout.contains("/old"));
+    for id in 0..3 {
+        assert_eq!(identity(&masters, id, "cluster"), ID);
+        assert_eq!(identity(&masters, id, "epoch"), identity(&masters, 0, "epoch"));
+    }
+    // From here on it means nothing, also for a directory that is empty again.
+    wait_for("three that vote", || masters.voters(&[0, 1, 2]) == 3);
+    list(&masters, 3, 1, false);
+    masters.kill(0).unwrap();
+    masters.wipe(0).unwrap();
+    masters.start(0, &[]).unwrap();
+    masters.ready(0).unwrap();
+    assert!(masters.ask(&[0], &["fs", "ls", "/"]).stdout.contains("/old"));
+}
+
 #[test]
 fn data_of_an_epoch_that_was_given_up_is_refused_and_kept_and_empty_folders_begin_the_new_one() {
     let mut masters = masters(3);

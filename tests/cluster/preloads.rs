@@ -104,6 +104,24 @@ async fn what_cannot_be_loaded_is_named_and_all_else_is_loaded_on_as_many_worker
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_added_behind_our_back_is_loaded_when_storages_are_to_be_asked_again() {
+    let cluster = InProcess::start(Options::default()).await.unwrap();
+    let files = tree(&cluster.ufs(), 1, 3, 1000);
+    let client = cluster.client(|_| ());
+    let load = async |fresh: bool| {
+        let options = PreloadOptions { fresh, ..PreloadOptions::default() };
+        let id = client.preloads().submit(&path("/"), options).await.unwrap();
+        ended(&client, id).await.progress.unwrap().loaded
+    };
+    assert_eq!(load(false).await, files);
+    fs::write(cluster.ufs().join("d00/x/new"), "new").unwrap();
+    assert_eq!(load(false).await, files, "nobody looked again");
+    assert_eq!(load(true).await, files + 1);
+    client.shutdown(LONG).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_are_given_no_more_than_they_hold_unless_asked() {
     let quota = 32 << 20;
     let options = Options { workers: 1, quota, ..Options::default() };

@@ -18,6 +18,7 @@ pub(super) async fn run(client: &Client, args: &DistributedLoadArgs) -> anyhow::
         bandwidth: preload::bandwidth(args.bandwidth.as_deref())?,
         beyond_capacity: args.ignore_cap,
         within_ms: args.expire_time,
+        fresh: false,
     };
     let (id, new) = preload::begin(client, &path, options).await?;
     out::line(&format!("Allow up to {} active jobs", args.active_jobs.unwrap_or(ACTIVE)));

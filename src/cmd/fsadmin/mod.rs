@@ -13,7 +13,8 @@ use std::process::ExitCode;
 
 pub(super) fn run(command: FsadminCommand, define: Vec<String>) -> ExitCode {
     connection::run(define, async |client| match command {
-        FsadminCommand::Backup { directory, local, allow_leader: _ } => {
+        FsadminCommand::Backup { to: Some(file), .. } => backup::fetch(client, &file).await,
+        FsadminCommand::Backup { directory, local, to: None, allow_leader: _ } => {
             backup::run(client, directory, local).await
         }
         FsadminCommand::Journal(command) => quorum::run(client, command).await,

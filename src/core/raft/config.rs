@@ -55,6 +55,8 @@ pub struct RaftConfig {
 pub struct Restore {
     /// The file that [`Node::backup`](super::Node::backup) wrote.
     pub file: PathBuf,
+    /// It is fetched first, from where the roster says.
+    pub offered: bool,
     /// Where there is a cluster already, this directory's or the peers', go on with that instead of refusing: for
     /// settings that stay from one start to the next.
     pub if_new: bool,

@@ -32,6 +32,7 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod types;
 
 pub use config::{RaftConfig, Restore};
@@ -40,3 +41,4 @@ pub use machine::{Frozen, Machine};
 pub use node::Node;
 pub use roster::Roster;
 pub use status::{Backup, ClusterMark, Leader, Quorum, Role, Server, Status, Voter};
+pub use transfer::{check_backup, receive_backup, send_backup};

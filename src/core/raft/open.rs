@@ -109,8 +109,8 @@ pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters
         identity = next_life(&config, &directory, identity, &damage)?;
         opened = open_log(&config, identity, &counters).await?;
     }
-    if let Some(wanted) = &config.restore {
-        let found = restore::found(&config, &directory, identity, &opened.log, wanted, &machine, &counters);
+    if let Some(wanted) = restore::wanted(&config) {
+        let found = restore::found(&config, &directory, identity, &opened.log, &wanted, &machine, &counters);
         let founded = found.await;
         if !matches!(founded, Ok(None)) {
             opened.log.close().await;

@@ -11,17 +11,32 @@ use super::identity::{Directory, Identity};
 use super::log::LogStore;
 use super::metrics::Counters;
 use super::network::identify_at;
+use super::transfer::receive_backup;
 use super::{ClusterMark, Machine, RaftConfig, Restore};
 use crate::error::{Code, Error, Result};
+use crate::proto::internal::HelloRequest;
 use crate::proto::raft as wire;
+use crate::rpc::frame::{Channel, Target};
+use crate::task::Tasks;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Between two rounds of asking the others.
 const ROUND: Duration = Duration::from_millis(200);
+/// Where an offered backup lies until the cluster has begun.
+const OFFERED: &str = "offered.backup";
 /// How long masters that start together may take to find each other.
 const USUAL: Duration = Duration::from_secs(2);
+
+/// What a new cluster is to begin with, if it was told at the start or the roster says so.
+pub(super) fn wanted(config: &RaftConfig) -> Option<Restore> {
+    let offered = || {
+        config.listed().filter(|roster| roster.bootstrap && roster.restore.is_some())?;
+        Some(Restore { file: config.dir.join(OFFERED), offered: true, if_new: true })
+    };
+    config.restore.clone().or_else(offered)
+}
 
 /// Founds the cluster from the backup and gives the new identity; `None` when there is a cluster already and `restore`
 /// says to go on with that, or when this is not master 0.
@@ -61,6 +76,9 @@ pub(super) async fn found(
             roster.file.display()
         ));
     }
+    if restore.offered {
+        fetch(config, &restore.file).await?;
+    }
     // First of all, so that a damaged file is told of at once.
     let file = restore.file.clone();
     let opened = blocking(&config.ground, move || backup::open(&file))
@@ -69,7 +87,43 @@ pub(super) async fn found(
     if let Some(peer) = others_are_new(config, old).await {
         return existing(format!("the master at {peer} has a cluster"));
     }
-    take_over(config, directory, &restore.file, opened, machine, counters).await.map(Some)
+    let founded = take_over(config, directory, &restore.file, opened, machine, counters).await?;
+    if restore.offered {
+        // It is in the new life; the copy was only ours.
+        let _gone = std::fs::remove_file(&restore.file);
+    }
+    Ok(Some(founded))
+}
+
+/// Fetches the backup from where the roster says that it is, for as long as that takes: without it there must be no cluster.
+async fn fetch(config: &RaftConfig, file: &Path) -> Result<()> {
+    let tasks = Tasks::new("fetch a backup");
+    let mut said = String::new();
+    loop {
+        let roster = config.listed().filter(|roster| roster.bootstrap);
+        let Some(offer) = roster.and_then(|roster| roster.restore) else {
+            let text = "the cluster may not be begun from a backup any more";
+            return Err(Error::new(Code::Unavailable, text).hint("the master starts again and looks anew"));
+        };
+        let hello = HelloRequest { version: 1, role: "master".to_owned(), ..HelloRequest::default() };
+        let fetched = match Channel::connect(&Target::Tcp(offer.clone()), hello, &tasks, USUAL).await {
+            Ok(channel) => receive_backup(&channel, file).await,
+            Err(error) => Err(error),
+        };
+        match fetched {
+            Ok(backup) => {
+                tracing::info!(offer, bytes = backup.bytes, "fetched the backup to begin with");
+                tasks.shutdown(USUAL).await;
+                return Ok(());
+            }
+            Err(error) if said != error.to_string() => {
+                tracing::warn!(offer, %error, "the backup to begin with is not there yet; it is tried again");
+                said = error.to_string();
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(ROUND).await;
+    }
 }
 
 /// Waits until every other master has answered; gives the address of one that has a cluster.

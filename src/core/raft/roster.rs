@@ -18,6 +18,8 @@ pub struct Roster {
     pub mark: ClusterMark,
     /// Masters with empty directories may begin the cluster.
     pub bootstrap: bool,
+    /// They begin it with the backup that is offered at this address, `host:port`.
+    pub restore: Option<String>,
     /// Raft addresses, `host:port`, by slot.
     pub raft: Vec<String>,
     /// What clients dial, `host:port`, by slot.
@@ -102,7 +104,14 @@ mod tests {
     fn roster(masters: usize) -> Roster {
         let list = |port: u16| (0..masters).map(|slot| format!("m{slot}:{port}")).collect();
         let mark = ClusterMark { id: ClusterId(uuid::Uuid::from_u128(7)), epoch: Epoch(2) };
-        Roster { file: "/c/cluster.json".into(), mark, bootstrap: false, raft: list(2), rpc: list(0) }
+        Roster {
+            file: "/c/cluster.json".into(),
+            mark,
+            bootstrap: false,
+            restore: None,
+            raft: list(2),
+            rpc: list(0),
+        }
     }
 
     fn steps(masters: usize, own: u32, members: &[u32]) -> Vec<Step> {

@@ -78,24 +78,39 @@ pub(super) async fn settled_cluster(addresses: &[String], tasks: &Tasks) -> Opti
     }
 }
 
-/// Asks every master who leads, and the leader for the rest; nothing when none leads.
-pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Cluster> {
+/// The master that leads.
+pub(super) struct Leader {
+    /// Where it answered.
+    pub(super) address: String,
+    /// Its name as masters know it, `pod:port`.
+    pub(super) name: String,
+    pub(super) channel: Channel,
+    /// Slots up to the highest master that takes part.
+    slots: usize,
+}
+
+/// Asks every master who leads.
+pub(super) async fn leader(addresses: &[String], tasks: &Tasks) -> Option<Leader> {
     let asked = addresses.iter().map(|address| async move {
         let channel = dial(address, tasks).await.ok()?;
         let answer: ClusterResponse = soon(channel.call(method::CLUSTER, &ClusterRequest {})).await?;
-        let own = answer.masters.iter().find(|master| master.leader && master.self_)?.rpc.clone();
+        let name = answer.masters.iter().find(|master| master.leader && master.self_)?.rpc.clone();
         let highest = answer.masters.iter().map(|master| master.slot).max()?;
-        Some((address.clone(), channel, own, highest as usize + 1))
+        Some(Leader { address: address.clone(), name, channel, slots: highest as usize + 1 })
     });
-    let (address, channel, own, slots) =
-        futures::future::join_all(asked).await.into_iter().flatten().next()?;
+    futures::future::join_all(asked).await.into_iter().flatten().next()
+}
+
+/// Asks every master who leads, and the leader for the rest; nothing when none leads.
+pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Cluster> {
+    let Leader { address, name, channel, slots } = leader(addresses, tasks).await?;
     let workers: WorkersResponse = soon(channel.call(method::WORKERS, &WorkersRequest {})).await?;
     let mounts: MountsResponse = soon(channel.call(method::MOUNTS, &MountsRequest {})).await?;
     let _counts: StatFsResponse = soon(channel.call(method::STAT_FS, &StatFsRequest {})).await?;
     let live = || workers.workers.iter().filter(|worker| worker.live);
     let traffic = || live().filter_map(|worker| worker.traffic);
     Some(Cluster {
-        leader: Some(own),
+        leader: Some(name),
         slots,
         capacity: live().map(|worker| worker.capacity).sum(),
         used: live().map(|worker| worker.used).sum(),

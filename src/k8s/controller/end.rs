@@ -3,7 +3,7 @@
 use super::context::{Context, api_error, names_of};
 use super::plan::names::Names;
 use super::plan::nodes::EXCLUSIVE;
-use super::plan::{Given, masters_of, wipe};
+use super::plan::{Given, wipe};
 use super::runtime::{FINALIZER, SOON, write_dataset_status};
 use crate::crd::{Dataset, DatasetStatus, GooseFSRuntime};
 use goosefs_core::Result;
@@ -13,7 +13,6 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Seconds that pods are given to end before nodes are wiped.
@@ -80,22 +79,7 @@ async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Re
     let labels = [names.worker_label(), names.fuse_label()];
     nodes.retain(|node| labels.iter().any(|label| node.labels().contains_key(label)));
     let dataset = Dataset::default();
-    let given = Given {
-        names: names.clone(),
-        dataset: &dataset,
-        runtime,
-        image: &context.image,
-        driver: &context.driver,
-        masters: masters_of(runtime),
-        master_pods: masters_of(runtime),
-        durable: false,
-        cluster_id: String::new(),
-        epoch: 0,
-        bootstrap: false,
-        secrets: BTreeMap::new(),
-        mounts_generation: 0,
-        config_mark: String::new(),
-    };
+    let given = Given::bare(names.clone(), &dataset, runtime, &context.image, &context.driver);
     let found = pods.list(&ListParams::default().labels(&selector)).await;
     let found = found.map_err(|error| api_error("list pods", error))?.items;
     let mut left = Vec::new();

@@ -1,8 +1,10 @@
 //! The controller: makes of Datasets and GooseFSRuntimes what they ask for.
 //!
 //! [`plan`] says which objects there shall be, without I/O; [`runtime`] and [`dataset`] look, apply, and say what is
-//! ([`place`] labels nodes, [`roll`] makes masters anew, [`hand_over`] FUSE pods, [`shrink`] keeps those that still vote, [`tell`] finds the words, [`end`] takes everything away).
-//! Watches wake them; [`ask`] asks masters for what only they know; [`lease`] lets one controller of several work; [`leave`] says what would be left behind.
+//! ([`place`] labels nodes, [`roll`] makes masters anew, [`hand_over`] FUSE pods, [`shrink`] keeps those that still vote,
+//! [`restore`] has masters begin with a backup, [`tell`] finds the words, [`end`] takes everything away). [`operation`]
+//! carries out DataLoads and DataBackups. Watches wake them all; [`ask`] asks masters for what only they know; [`lease`] lets
+//! one controller of several work; [`leave`] says what would be left behind.
 //! [`admission`] changes pods before they are made. Started by `goosefs controller`, which serves the metrics.
 
 pub mod admission;
@@ -13,9 +15,11 @@ mod end;
 mod hand_over;
 mod lease;
 mod leave;
+mod operation;
 mod phase;
 mod place;
 mod plan;
+mod restore;
 mod roll;
 mod runtime;
 mod shrink;
@@ -164,7 +168,7 @@ pub async fn start(config: Config) -> Result<Running> {
 async fn work(only: Option<Kind>, context: &Arc<Context>) {
     let datasets = async {
         if only != Some(Kind::GooseFSRuntime) {
-            reconcile_datasets(context.clone()).await;
+            tokio::join!(reconcile_datasets(context.clone()), operation::reconcile_all(context.clone()));
         }
     };
     let runtimes = async {

@@ -8,6 +8,7 @@ use super::context::{Context, api_error};
 use super::phase::set_condition;
 use super::plan::names::{MASTER_RPC, Names};
 use super::plan::{self, Given, files, masters_of};
+use super::restore::{self, Backup};
 use super::tell::{Seen, all_mounted, tell, tell_dataset, transitions};
 use super::{end, hand_over, place, roll, shrink};
 use crate::crd::{
@@ -82,10 +83,19 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
         cluster_id: status.cluster_id.clone().unwrap_or_else(|| runtime.uid().unwrap_or_default()),
         epoch: status.epoch.unwrap_or(1),
         bootstrap: !status.bootstrapped,
+        restore: None,
         secrets: secrets(&dataset, &namespace, context).await?,
         mounts_generation: 1,
         config_mark: String::new(),
     };
+    match restore::backup(&given, context).await? {
+        Backup::None => {}
+        Backup::Offered(address) => given.restore = Some(address),
+        Backup::Missing(reason, message) => {
+            restore::tell(runtime, context, status, reason, message).await?;
+            return Ok(Action::requeue(SOON));
+        }
+    }
     given.mounts_generation = mounts_generation(&given, context).await?;
     given.config_mark = plan::config_mark(&given)?;
     given.master_pods = shrink::pods(&given, context).await?;
@@ -101,6 +111,9 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
         write_runtime_status(runtime, context, &status).await?;
         for (warning, reason, note) in transitions(&before, &status) {
             context.event(runtime, warning, &reason, note).await;
+        }
+        if status.bootstrapped && !before.bootstrapped && given.restore.is_some() {
+            restore::done(&given, context).await;
         }
     }
     // Other mounts have another total; before they are there, there is none.
@@ -265,7 +278,8 @@ pub(super) async fn addresses_of_masters(given: &Given<'_>, context: &Context) -
     Ok(pods.iter().filter_map(address_of).collect())
 }
 
-fn address_of(pod: &Pod) -> Option<String> {
+/// Where a master is asked.
+pub(super) fn address_of(pod: &Pod) -> Option<String> {
     let ip = pod.status.as_ref()?.pod_ip.clone()?;
     Some(if ip.contains(':') { format!("[{ip}]:{MASTER_RPC}") } else { format!("{ip}:{MASTER_RPC}") })
 }
@@ -290,7 +304,7 @@ async fn see(given: &Given<'_>, context: &Context) -> Result<Seen> {
     Ok(Seen { masters, master_pods: pods, workers, fuse, cluster })
 }
 
-async fn write_runtime_status(
+pub(super) async fn write_runtime_status(
     runtime: &GooseFSRuntime,
     context: &Context,
     status: &GooseFSRuntimeStatus,
@@ -324,6 +338,8 @@ pub(super) async fn write_dataset_status(
     status: &DatasetStatus,
 ) -> Result<()> {
     let api: Api<Dataset> = Api::namespaced(context.client.clone(), &dataset.namespace().unwrap_or_default());
+    // Which operations run is theirs to say.
+    let status = DatasetStatus { operation_ref: BTreeMap::new(), ..status.clone() };
     let patch = json!({"status": status});
     let patched = api.patch_status(&dataset.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
     patched.map_err(|error| api_error("write the Dataset's status", error))?;

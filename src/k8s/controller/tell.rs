@@ -63,6 +63,10 @@ pub(super) fn tell(given: &Given<'_>, seen: &Seen, status: &mut GooseFSRuntimeSt
     status.fuse_reason = Some(reason);
     status.leader = seen.cluster.as_ref().and_then(|cluster| cluster.leader.clone());
     status.bootstrapped |= quorum;
+    if status.bootstrapped {
+        let message = "the masters have formed their cluster".to_owned();
+        set_condition(&mut status.conditions, "MasterInitialized", true, "Bootstrapped", message, generation);
+    }
     status.selector = Some(format!("app=goosefs,release={},role=goosefs-worker", given.names.name));
     status.mounts = told_mounts(given.dataset);
     for (type_, phase) in [

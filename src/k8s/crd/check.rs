@@ -9,7 +9,7 @@ pub use operation::{backup, load};
 
 use super::quantity::bytes_of;
 use super::tier::Level;
-use super::{Dataset, GooseFSRuntime, GooseFSRuntimeSpec, LONGEST_NAME};
+use super::{Dataset, GooseFSRuntime, GooseFSRuntimeSpec, LONGEST_NAME, Place};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use std::collections::BTreeSet;
@@ -74,7 +74,20 @@ pub fn dataset(dataset: &Dataset) -> Vec<Violation> {
             found.push(Violation::new(field, format!("another mount is shown at {path} already")));
         }
     }
+    found.extend(restore(dataset));
     found
+}
+
+fn restore(dataset: &Dataset) -> Option<Violation> {
+    let location = dataset.spec.data_restore_location.as_ref()?;
+    let place = match Place::parse(location.path.as_ref()?) {
+        Ok(place) => place,
+        Err(error) => return Some(Violation::new("spec.dataRestoreLocation.path", error.to_string())),
+    };
+    let unnamed = location.node_name.as_ref().is_none_or(String::is_empty);
+    let field = "spec.dataRestoreLocation.nodeName";
+    (matches!(place, Place::Local { .. }) && unnamed)
+        .then(|| Violation::new(field, "must name the node of a local backup"))
 }
 
 fn name(name: &str) -> Vec<Violation> {

@@ -55,7 +55,7 @@ pub struct DatasetSpec {
     pub runtimes: Vec<RuntimeReference>,
     /// Whether its workers share nodes with those of other Datasets; Exclusive, also as "", by default.
     pub placement: Option<Placement>,
-    /// A backup to begin with.
+    /// A backup that masters of a new runtime begin with; once they have begun it means nothing.
     pub data_restore_location: Option<DataRestoreLocation>,
     /// Settings of all mounts.
     #[serde(default)]
@@ -101,10 +101,13 @@ pub enum Placement {
 }
 
 /// A backup to begin with.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.path) || self.path.matches('^(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?|local:///.*)$') && !self.path.split('/').exists(part, part == '..')").message("dataRestoreLocation.path must be pvc://CLAIM/PATH or local:///PATH, without .. in it"))]
+#[x_kube(validation = Rule::new("!has(self.path) || !self.path.startsWith('local://') || (has(self.nodeName) && size(self.nodeName) > 0)").message("dataRestoreLocation.nodeName must name the node of a local backup"))]
 pub struct DataRestoreLocation {
-    /// `pvc://claim/path` or `local:///path`.
+    /// pvc://CLAIM/PATH or local:///PATH: a file, or the folder of a DataBackup, also of another Dataset when there is one alone.
+    #[schemars(length(max = 1024))]
     pub path: Option<String>,
     /// The node of a `local` backup.
     pub node_name: Option<String>,

@@ -228,6 +228,20 @@ fn what_is_wrong_with_a_runtime_is_named() {
 }
 
 #[test]
+fn a_backup_to_begin_with_has_a_place_and_a_node_if_that_is_local() {
+    let fields = |location: Value| -> Vec<String> {
+        let spec =
+            json!({"mounts": [{"mountPoint": "s3://a/", "name": "x"}], "dataRestoreLocation": location});
+        check::dataset(&dataset(spec)).into_iter().map(|violation| violation.field).collect()
+    };
+    assert!(fields(json!({})).is_empty());
+    assert!(fields(json!({"path": "pvc://c/d"})).is_empty());
+    assert!(fields(json!({"path": "local:///d", "nodeName": "n"})).is_empty());
+    assert_eq!(fields(json!({"path": "local:///d"})), ["spec.dataRestoreLocation.nodeName"]);
+    assert_eq!(fields(json!({"path": "/d"})), ["spec.dataRestoreLocation.path"]);
+}
+
+#[test]
 fn two_mounts_at_one_path_are_refused() {
     let twice = dataset(
         json!({"mounts": [{"mountPoint": "s3://a/", "name": "x"}, {"mountPoint": "s3://b/", "path": "/x"}]}),

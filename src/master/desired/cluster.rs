@@ -18,6 +18,7 @@ struct Said {
     cluster_id: String,
     epoch: u64,
     bootstrap: bool,
+    restore: Option<String>,
     masters: Vec<String>,
 }
 
@@ -72,6 +73,7 @@ impl ClusterFile {
             file: self.path.clone(),
             mark: ClusterMark { id: ClusterId(id), epoch: Epoch(said.epoch) },
             bootstrap: said.bootstrap,
+            restore: said.restore.filter(|offer| !offer.is_empty()),
             raft: said.masters,
             rpc,
         })

@@ -34,7 +34,16 @@ impl Namespace {
         })
     }
 
+    /// The one that its submitter calls `key`; nothing is called "".
+    pub fn preload_of_key(&self, key: &str) -> Option<&Arc<Preload>> {
+        self.preloads.values().find(|one| !key.is_empty() && one.key == key)
+    }
+
     pub(super) fn submit_preload(&mut self, step: &mut Step, command: &SubmitPreload) -> Result<()> {
+        if let Some(known) = self.preload_of_key(&command.key) {
+            step.applied.preload = known.id;
+            return Ok(());
+        }
         let path = NsPath::parse(&command.path)?;
         let same = |preload: &&Arc<Preload>| preload.path == path.as_str() && runs(preload);
         if let Some(running) = self.preloads.values().find(same) {
@@ -51,6 +60,7 @@ impl Namespace {
             progress: Some(PreloadProgress::default()),
             begun_ms: step.now_ms,
             user: step.user().to_owned(),
+            key: command.key.clone(),
             ..Preload::default()
         };
         self.preloads.insert(preload.id, Arc::new(preload));

@@ -50,7 +50,7 @@ pub(super) async fn carry_out(master: &Arc<Master>, id: u64) -> Result<()> {
     let preload = master.journal.read()?.preload(id)?;
     let path = NsPath::parse(&preload.path)?;
     let mut run = Run::of(master.clone(), &preload);
-    let found = match master.finder.existing(&path, master.freshness(), true).await {
+    let found = match master.finder.existing(&path, run.freshness, true).await {
         Ok(found) => found,
         Err(error) if error.code.retryable() || error.code == Code::NotLeader => return Err(error),
         Err(error) => return run.end(PreloadState::Failed, &error.to_string()).await,
@@ -70,6 +70,8 @@ struct Run {
     id: u64,
     loader: Arc<Loader>,
     active: usize,
+    /// Of what storages are said to have.
+    freshness: Freshness,
     /// [`goosefs_core::clock::Clock::now_ms`] by which it must be done.
     until_ms: Option<u64>,
     tally: PreloadProgress,
@@ -90,6 +92,7 @@ impl Run {
             active,
             until_ms: (options.within_ms > 0).then(|| preload.begun_ms.saturating_add(options.within_ms)),
             reported_failures: tally.failed,
+            freshness: if options.fresh { Freshness::Within(Duration::ZERO) } else { master.freshness() },
             loader: Arc::new(Loader {
                 place: Place::new(master.workers.clone(), options.beyond_capacity, &tally.placed),
                 pace: Pace::new(options.bandwidth),
@@ -104,7 +107,7 @@ impl Run {
 
     /// Walks the tree once, so that people see how much there is. False when it ended meanwhile.
     async fn count(&mut self, path: &NsPath, root: &Attr) -> Result<bool> {
-        let mut walk = Walk::new(self.loader.master.clone(), path.clone(), root.clone(), "");
+        let mut walk = Walk::new(self.loader.master.clone(), self.freshness, path.clone(), root.clone(), "");
         let (mut files, mut bytes) = (0, 0);
         while let Some(met) = walk.next().await? {
             if let Met::File { attr, .. } = met {
@@ -122,7 +125,7 @@ impl Run {
 
     /// Loads file after file, several at a time; what they came to is noted in their order. False when it ended meanwhile.
     async fn load(&mut self, path: NsPath, root: Attr) -> Result<bool> {
-        let walk = Walk::new(self.loader.master.clone(), path, root, &self.tally.cursor);
+        let walk = Walk::new(self.loader.master.clone(), self.freshness, path, root, &self.tally.cursor);
         let mut outcomes = outcomes(walk, self.loader.clone(), self.active);
         loop {
             let next = tokio::time::timeout_at(self.looked + REPORT, outcomes.next()).await;

@@ -4,6 +4,7 @@
 //! that cannot be listed is told in its place, and the walk goes on behind it. Symlinks are not followed.
 
 use crate::master::Master;
+use crate::mounts::Freshness;
 use goosefs_core::id::InodeId;
 use goosefs_core::path::NsPath;
 use goosefs_core::proto::internal::{Attr, DirEntry, NodeKind};
@@ -30,6 +31,7 @@ pub(super) enum Met {
 
 pub(super) struct Walk {
     master: Arc<Master>,
+    freshness: Freshness,
     /// Nothing up to this path is told.
     behind: Option<String>,
     /// What the walk begins with.
@@ -49,10 +51,16 @@ struct Level {
 }
 
 impl Walk {
-    /// The tree at `path`, whose attributes are `attr`, behind the path `behind`.
-    pub(super) fn new(master: Arc<Master>, path: NsPath, attr: Attr, behind: &str) -> Walk {
+    /// The tree at `path`, whose attributes are `attr`, behind the path `behind`; listings are as fresh as `freshness` says.
+    pub(super) fn new(
+        master: Arc<Master>,
+        freshness: Freshness,
+        path: NsPath,
+        attr: Attr,
+        behind: &str,
+    ) -> Walk {
         let behind = (!behind.is_empty()).then(|| behind.to_owned());
-        Walk { master, behind, root: Some((path, Box::new(attr))), levels: Vec::new() }
+        Walk { master, freshness, behind, root: Some((path, Box::new(attr))), levels: Vec::new() }
     }
 
     /// What comes next; `None` at the end.
@@ -80,7 +88,7 @@ impl Walk {
                 self.levels.pop();
                 continue;
             }
-            match level.turn(&self.master).await {
+            match level.turn(&self.master, self.freshness).await {
                 Ok(()) => {}
                 Err(error) if error.code == Code::NotLeader => return Err(error),
                 // It was removed meanwhile.
@@ -126,9 +134,9 @@ impl Walk {
 
 impl Level {
     /// Takes the next page.
-    async fn turn(&mut self, master: &Master) -> Result<()> {
+    async fn turn(&mut self, master: &Master, freshness: Freshness) -> Result<()> {
         if !self.listed {
-            master.finder.listed(self.directory, master.freshness()).await?;
+            master.finder.listed(self.directory, freshness).await?;
             self.listed = true;
         }
         let (entries, more) = master.journal.read()?.children(self.directory, &self.last, PAGE)?;

@@ -21,6 +21,7 @@ mod version;
 mod worker_list;
 
 pub(crate) use frames::Frames;
+pub(crate) use frames::backups::forget as forget_backups;
 
 use crate::journal::Op;
 use crate::master::Master;

@@ -56,7 +56,7 @@ async fn a_restored_cluster_still_knows_what_it_answered_to_sessions() {
 
     let file = std::path::PathBuf::from(written.backup_uri());
     let restore = move |config: &mut crate::Config| {
-        config.restore = Some(Restore { file: file.clone(), if_new: false });
+        config.restore = Some(Restore { file: file.clone(), offered: false, if_new: false });
     };
     let new = Cluster::start_with(1, |_| {}, restore, || Box::new(goosefs_ufs::connect_fenced)).await;
     let client = new.client();

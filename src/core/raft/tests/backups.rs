@@ -15,7 +15,7 @@ fn founder_restores(config: &mut RaftConfig) {
 }
 
 fn restore(file: &std::path::Path, if_new: bool) {
-    *RESTORE.lock() = Some(Restore { file: file.to_owned(), if_new });
+    *RESTORE.lock() = Some(Restore { file: file.to_owned(), offered: false, if_new });
 }
 
 /// A cluster of three with `said`, and a backup of it by each master.

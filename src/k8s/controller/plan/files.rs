@@ -141,12 +141,16 @@ pub(crate) fn properties_text(properties: &BTreeMap<String, String>) -> String {
 pub(crate) fn cluster(given: &Given<'_>) -> Value {
     let masters: Vec<String> =
         (0..given.masters).map(|slot| format!("{}:{MASTER_RAFT}", given.names.master(slot))).collect();
-    json!({
+    let mut all = json!({
         "clusterId": given.cluster_id,
         "epoch": given.epoch,
         "bootstrap": given.bootstrap,
         "masters": masters,
-    })
+    });
+    if let Some(offer) = &given.restore {
+        all["restore"] = json!(offer);
+    }
+    all
 }
 
 /// The mounts of `mounts.json`, without its generation. `secrets` has the values of Secrets: by Secret, then by key.

@@ -3,6 +3,7 @@
 //! [`objects`] is asked by the runtime's reconciler, which applies what comes back. Objects are plain JSON, as they are
 //! sent by server-side apply: only what we mean to own is in them, and the apiserver refuses fields that it does not know.
 
+pub(crate) mod backup;
 pub(crate) mod files;
 pub(crate) mod fuse;
 pub(crate) mod fuse_node;
@@ -11,6 +12,7 @@ mod masters;
 pub(crate) mod names;
 pub(crate) mod nodes;
 mod pods;
+pub(crate) mod restore;
 pub(crate) mod roll;
 #[cfg(test)]
 mod tests;
@@ -67,6 +69,8 @@ pub(crate) struct Given<'a> {
     pub(crate) epoch: i64,
     /// Masters with empty folders may begin the cluster of this epoch.
     pub(crate) bootstrap: bool,
+    /// Where a backup is offered that the cluster begins with.
+    pub(crate) restore: Option<String>,
     /// Values of Secrets that the Dataset refers to: by Secret, then by key.
     pub(crate) secrets: BTreeMap<String, BTreeMap<String, String>>,
     /// Generation of the mounts file.
@@ -75,7 +79,34 @@ pub(crate) struct Given<'a> {
     pub(crate) config_mark: String,
 }
 
-impl Given<'_> {
+impl<'a> Given<'a> {
+    /// For what is made beside the parts of a runtime.
+    pub(crate) fn bare(
+        names: Names,
+        dataset: &'a Dataset,
+        runtime: &'a GooseFSRuntime,
+        image: &'a str,
+        driver: &'a str,
+    ) -> Given<'a> {
+        Given {
+            names,
+            dataset,
+            runtime,
+            image,
+            driver,
+            masters: masters_of(runtime),
+            master_pods: masters_of(runtime),
+            durable: false,
+            cluster_id: String::new(),
+            epoch: 0,
+            bootstrap: false,
+            restore: None,
+            secrets: BTreeMap::new(),
+            mounts_generation: 0,
+            config_mark: String::new(),
+        }
+    }
+
     /// The tiers; one of memory's stead on disk when there are none.
     pub(crate) fn levels(&self) -> Vec<Level> {
         match &self.runtime.spec.tieredstore {

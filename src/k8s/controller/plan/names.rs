@@ -14,6 +14,8 @@ pub(crate) const WORKER_RPC: u16 = 26003;
 pub(crate) const WORKER_WEB: u16 = 26004;
 /// Port of FUSE pods for probes and metrics.
 pub(crate) const FUSE_WEB: u16 = 26005;
+/// Port of the pod that offers a backup.
+pub(crate) const BACKUP_OFFER: u16 = 26006;
 
 /// Folder on nodes where FUSE mounts, those of all runtimes below `goosefs`.
 pub(crate) const MOUNT_ROOT: &str = "/runtime-mnt";

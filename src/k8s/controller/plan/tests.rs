@@ -15,6 +15,7 @@ fn given<'a>(dataset: &'a Dataset, runtime: &'a GooseFSRuntime) -> Given<'a> {
         cluster_id: "r-uid".to_owned(),
         epoch: 1,
         bootstrap: true,
+        restore: None,
         secrets: BTreeMap::new(),
         mounts_generation: 1,
         config_mark: "m".to_owned(),
@@ -148,4 +149,63 @@ fn fuse_pods_are_made_anew_with_whatever_they_are_made_from() {
     assert_ne!(first, mark(&runtime, "n"), "with properties");
     runtime.spec.fuse = Some(crate::crd::Fuse { image: Some("other".to_owned()), ..Default::default() });
     assert_ne!(first, mark(&runtime, "m"), "with the image");
+}
+
+fn arguments(pod: &Object) -> Vec<&str> {
+    let command = pod.0["spec"]["containers"][0]["command"].as_array().unwrap();
+    command[4..].iter().map(|part| part.as_str().unwrap()).collect()
+}
+
+fn mounted(pod: &Object) -> &Value {
+    let volumes = pod.0["spec"]["volumes"].as_array().unwrap();
+    volumes.iter().find(|volume| volume["name"] == "backup").unwrap()
+}
+
+#[test]
+fn a_backup_goes_to_a_claim_or_to_the_leaders_node() {
+    let (dataset, mut runtime) = tutorial();
+    let made = |path: &str, runtime: &GooseFSRuntime| {
+        let spec = json!({"dataset": "hbase", "backupPath": path});
+        let backup =
+            json!({"metadata": {"name": "daily", "namespace": "default", "uid": "b-uid"}, "spec": spec});
+        backup::pod(&given(&dataset, runtime), &serde_json::from_value(backup).unwrap(), Some("n1")).unwrap()
+    };
+    let pod = made("pvc://claim/a/b", &runtime);
+    assert_eq!((pod.name(), pod.0["spec"].get("nodeName")), ("daily-pod", None));
+    assert_eq!(mounted(&pod)["persistentVolumeClaim"]["claimName"], "claim");
+    assert_eq!(arguments(&pod), ["/backup/a/b", "hbase", "default", "", "", "root"]);
+    let owner = &pod.0["metadata"]["ownerReferences"][0];
+    assert_eq!((&owner["kind"], &owner["uid"]), (&json!("DataBackup"), &json!("b-uid")));
+    runtime.spec.run_as =
+        serde_json::from_value(json!({"uid": 7, "gid": 7, "user": "u", "group": "g"})).unwrap();
+    let pod = made("local:///a", &runtime);
+    assert_eq!(pod.0["spec"]["nodeName"], "n1");
+    assert_eq!(mounted(&pod)["hostPath"]["path"], "/a");
+    assert_eq!(arguments(&pod), ["/backup", "hbase", "default", "", "", "7"]);
+}
+
+#[test]
+fn the_pod_that_offers_a_backup_has_its_folder() {
+    let (dataset, runtime) = tutorial();
+    let of = |path: &str| {
+        let location = json!({"path": path, "nodeName": "n2"});
+        restore::pod(&given(&dataset, &runtime), &serde_json::from_value(location).unwrap()).unwrap()
+    };
+    let pod = of("pvc://claim/a");
+    assert_eq!((pod.name(), pod.0["spec"].get("nodeName")), ("hbase-restore", None));
+    assert_eq!(mounted(&pod)["persistentVolumeClaim"]["readOnly"], true);
+    let arguments_of = |rest: &'static str, place: &'static str| {
+        ["/backup", rest, "hbase", "default", place, "0.0.0.0:26006"]
+    };
+    assert_eq!(arguments(&pod), arguments_of("a", "pvc://claim/a"));
+    let pod = of("local:///a/one.gz");
+    assert_eq!(
+        (&pod.0["spec"]["nodeName"], &mounted(&pod)["hostPath"]["path"]),
+        (&json!("n2"), &json!("/a"))
+    );
+    assert_eq!(arguments(&pod), arguments_of("one.gz", "local:///a/one.gz"));
+    assert_eq!(mounted(&of("local:///a"))["hostPath"]["path"], "/a");
+    let mut given = given(&dataset, &runtime);
+    given.restore = Some("10.0.0.7:26006".to_owned());
+    assert_eq!(files::cluster(&given)["restore"], "10.0.0.7:26006");
 }

@@ -54,7 +54,11 @@ fn full() -> Bed {
     bed.as_vendor(VendorOp { most: 1, least: 2 }, mkdir(0, "v", false));
     bed.as_vendor(VendorOp { most: 1, least: 3 }, remove(0, "e"));
     bed.intent(rename(0, "f", 0, "g", false));
-    bed.ok(Command::SubmitPreload(SubmitPreload { path: "/d".into(), options: None }));
+    bed.ok(Command::SubmitPreload(SubmitPreload {
+        path: "/d".into(),
+        key: "k".into(),
+        ..Default::default()
+    }));
     bed
 }
 

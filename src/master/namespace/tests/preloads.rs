@@ -7,7 +7,7 @@ use goosefs_core::proto::journal::entry::Command;
 use goosefs_core::proto::journal::{AdvancePreload, SubmitPreload};
 
 fn submit(path: &str) -> Command {
-    Command::SubmitPreload(SubmitPreload { path: path.into(), options: None })
+    Command::SubmitPreload(SubmitPreload { path: path.into(), ..Default::default() })
 }
 
 fn advance(preload: u64, failed: &[&str], from: u64, state: PreloadState) -> Command {
@@ -32,6 +32,20 @@ fn one_runs_for_a_path_and_another_when_that_has_ended() {
     assert_eq!(bed.fails(advance(first, &[], 0, PreloadState::Running)), Code::InvalidArgument);
     assert_ne!(bed.ok(submit("/a")).preload, first);
     assert_eq!(bed.fails(advance(7, &[], 0, PreloadState::Running)), Code::NotFound);
+}
+
+#[test]
+fn what_is_submitted_again_under_its_key_is_the_same() {
+    let mut bed = Bed::mounted();
+    let called = |path: &str, key: &str| {
+        Command::SubmitPreload(SubmitPreload { path: path.into(), key: key.into(), options: None })
+    };
+    let first = bed.ok(called("/a", "mine")).preload;
+    assert_eq!(bed.ok(called("/a", "mine")).preload, first, "while it runs");
+    assert_eq!(bed.fails(called("/a", "another's")), Code::AlreadyExists);
+    bed.ok(advance(first, &[], 0, PreloadState::Succeeded));
+    assert_eq!(bed.ok(called("/a", "mine")).preload, first, "after its end");
+    assert_ne!(bed.ok(called("/a", "another's")).preload, first);
 }
 
 #[test]

@@ -5,12 +5,14 @@
 //! | `nodes` | the inode service: lookups, listings, changes by inode |
 //! | `cluster` | versions, mounts, workers, heartbeats, the cluster itself |
 //! | `preloads` | trees that are to be cached |
+//! | `backups` | backups that go to the caller |
 //! | `digest` | what this master's own copy of the namespace is |
 //!
 //! Lookups and attributes that are in memory are answered on the connection's own task, under the same lease as all reads.
 //! Heartbeats, digests and questions about the cluster are answered by every master, all else by the leader; the others say
 //! `NotLeader` and who it is.
 
+pub(crate) mod backups;
 mod cluster;
 mod digest;
 mod nodes;
@@ -24,6 +26,7 @@ use async_trait::async_trait;
 use goosefs_core::proto::internal::{Caller, HelloRequest, HelloResponse, SessionOp};
 use goosefs_core::proto::journal::{Applied, entry::Command};
 use goosefs_core::proto::method::{self, Method};
+use goosefs_core::raft::send_backup;
 use goosefs_core::rpc::frame::{BriefCall, Call, FrameService, Peer, check_cluster};
 use goosefs_core::{Code, Error, Result};
 use std::future::Future;
@@ -93,6 +96,22 @@ impl Frames {
     {
         let who = self.master.authority.of_peer(&call.peer).await;
         self.answer(call, |master, request| work(master, who, request)).await;
+    }
+
+    async fn send_backup(&self, call: Call) {
+        let started = Instant::now();
+        let (method, cancelled) = (call.method, call.cancelled());
+        let who = self.master.authority.of_peer(&call.peer).await;
+        let written = tokio::select! {
+            biased;
+            written = self.work(method, (), |master, ()| backups::write(master, who)) => written,
+            () = cancelled.cancelled() => return,
+        };
+        self.master.metrics.rpc(method.name, started.elapsed(), written.is_ok());
+        match written {
+            Ok(file) => send_backup(call, file).await,
+            Err(error) => call.finish(Err(error)).await,
+        }
     }
 
     /// Works as the leader, or says who leads: a caller that comes while the lead is handed over hears of it when it is.
@@ -173,6 +192,7 @@ impl FrameService for Frames {
             method::SUBMIT_PRELOAD => self.answer_for(call, preloads::submit).await,
             method::PRELOADS => self.answer(call, preloads::list).await,
             method::STOP_PRELOAD => self.answer_for(call, preloads::stop).await,
+            method::BACKUP => self.send_backup(call).await,
             method::DIGEST => self.answer(call, digest::digest).await,
             other => {
                 let error = Error::new(Code::Unimplemented, format!("masters do not serve {}", other.name));

@@ -21,10 +21,17 @@ pub(super) async fn submit(
     if let Some(applied) = answered(&master, request.op).await? {
         return Ok(SubmitPreloadResponse { preload: applied.preload });
     }
+    if let Some(known) = master.journal.read()?.preload_of_key(&request.key) {
+        return Ok(SubmitPreloadResponse { preload: known.id });
+    }
     let path = NsPath::parse(&request.path)?;
     let found = master.finder.existing(&path, master.freshness(), true).await?;
     who.open(&*master.journal.read()?, found.resolved.node, READ)?;
-    let command = Command::SubmitPreload(SubmitPreload { path: request.path, options: request.options });
+    let command = Command::SubmitPreload(SubmitPreload {
+        path: request.path,
+        options: request.options,
+        key: request.key,
+    });
     let applied = numbered(&master, command, acting(&who, request.caller)?, request.op).await?;
     Ok(SubmitPreloadResponse { preload: applied.preload })
 }
@@ -60,6 +67,7 @@ pub(super) async fn list(master: Arc<Master>, request: PreloadsRequest) -> Resul
             begun_ms: preload.begun_ms,
             ended_ms: preload.ended_ms,
             user: preload.user.clone(),
+            key: preload.key.clone(),
         }
     };
     Ok(PreloadsResponse { preloads: known.iter().map(told).collect() })
