@@ -68,7 +68,7 @@ fn check_uninstall(only: Option<Kind>) -> ExitCode {
         Ok(left) => {
             out::line(&format!(
                 "these still exist: {}. Without controllers nothing would take away what they have on nodes: \
-                 delete them first (kubectl delete goosefsruntime,dataset)",
+                 delete them first (kubectl delete load,backup,goosefsruntime,dataset)",
                 left.join(", ")
             ));
             ExitCode::FAILURE

@@ -1,6 +1,7 @@
 //! A backup that is offered to the master that founds a cluster.
 //!
-//! Runs in a pod of its own, which has the claim or folder that the backup lies in, so that masters need neither. Started by
+//! Runs in a pod of its own, which has the claim or folder that the backup lies in, so that masters need neither. It asks nobody who he is, as masters do not, and lives
+//! for the seconds in which the cluster begins. Started by
 //! `goosefs controller offer-backup`; [`crate::controller`] makes the pod and tells masters where it is.
 
 use async_trait::async_trait;

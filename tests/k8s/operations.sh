@@ -32,8 +32,23 @@ loads() {
     eventually 10 "a DataLoad of a path that is not there is Failed" says '^wrong +hbase +Failed ' kubectl get load wrong --no-headers
     contains "and says why" 'Path "/hbase/missing" does not exist' "$(events_of wrong)"
     eventually 20 "one that was to run after another is Complete" says '^after +hbase +Complete ' kubectl get load after --no-headers
+    slow_load
     refuses "policy Cron without a schedule" "needs spec.schedule" load never 'policy: Cron'
     events_load
+}
+
+# A load that takes a while: seen, gone on with by the next controller, stopped by deleting it.
+slow_load() {
+    local job
+    kubectl exec hbase-master-0 -- goosefs fs free -f / >/dev/null
+    load slow 'options: {bandwidth: 2MB}, target: [{path: /hbase}]'
+    eventually 20 "a DataLoad tells how far it is" says '^[1-9][0-9]?\.[0-9]%$' kubectl get load slow -o 'jsonpath={.status.infos.Percentage}'
+    contains "and its Dataset that it runs" '"DataLoad":"slow"' "$(kubectl get dataset hbase -o 'jsonpath={.status.operationRef}')"
+    job=$(of_load slow .status.infos.Jobs)
+    kubectl delete pod -n fluid-system -l control-plane=dataset-controller --wait=false >/dev/null
+    eventually 60 "another controller goes on with it" says "^$job Executing [2-9][0-9]" of_load slow '.status.infos.Jobs} {.status.phase} {.status.infos.Percentage'
+    kubectl delete dataload slow >/dev/null
+    eventually 10 "deleting it stops its job" says "^$job Load (CANCELED|STOPPED)" kubectl exec hbase-master-0 -- bash -c "goosefs job ls | grep '^$job '"
 }
 
 # Another mount is an event, and so is its end.

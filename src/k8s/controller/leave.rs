@@ -2,14 +2,15 @@
 
 use super::Kind;
 use super::context::api_error;
-use crate::crd::{Dataset, GooseFSRuntime};
+use crate::crd::{DataBackup, DataLoad, Dataset, GooseFSRuntime};
 use goosefs_core::Result;
 use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
-/// Datasets and GooseFSRuntimes of all namespaces, `GooseFSRuntime default/hbase`; those of one kind with `only`.
+/// Datasets, operations on them and GooseFSRuntimes of all namespaces, `GooseFSRuntime default/hbase`; one controller's
+/// with `only`.
 ///
 /// # Errors
 /// `Unavailable` when there is no apiserver, `PermissionDenied` when it does not show them.
@@ -18,6 +19,9 @@ pub async fn live_objects(only: Option<Kind>) -> Result<Vec<String>> {
     let mut all = Vec::new();
     if only != Some(Kind::GooseFSRuntime) {
         all.extend(names::<Dataset>(&client).await?);
+        // They go with their Dataset, which takes a controller.
+        all.extend(names::<DataLoad>(&client).await?);
+        all.extend(names::<DataBackup>(&client).await?);
     }
     if only != Some(Kind::Dataset) {
         all.extend(names::<GooseFSRuntime>(&client).await?);

@@ -37,7 +37,6 @@ pub(super) async fn backup(given: &Given<'_>, context: &Context) -> Result<Backu
     let found = listed.map_err(|error| api_error("list pods", error))?.items.into_iter().next();
     if !given.bootstrap || given.epoch != 1 {
         if let Some(pod) = found {
-            context.forget(&given.names.namespace);
             pods.delete(&pod.name_any(), &DeleteParams::default())
                 .await
                 .map_err(|error| api_error("delete the pod that offered a backup", error))?;

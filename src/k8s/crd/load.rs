@@ -33,6 +33,7 @@ use std::collections::BTreeMap;
 #[x_kube(validation = Rule::new("!has(self.policy) || self.policy != 'Cron' || (has(self.schedule) && size(self.schedule) > 0)").message("policy Cron needs spec.schedule, as '0 3 * * *' (minute, hour, day of the month, month, day of the week)"))]
 #[x_kube(validation = Rule::new("has(self.dataset) == has(oldSelf.dataset) && (!has(self.dataset) || self.dataset == oldSelf.dataset)").message("spec.dataset cannot be changed: create another DataLoad"))]
 #[x_kube(validation = Rule::new("!has(self.options) || !('expireTime' in self.options) || self.options['expireTime'].matches('^[0-9]+$')").message("option expireTime must be a number of milliseconds"))]
+#[x_kube(validation = Rule::new("!has(self.options) || !('bandwidth' in self.options) || self.options['bandwidth'].matches('^[0-9.]+[kKmMgGtT]?[iI]?[bB]?$')").message("option bandwidth must be a size for each second, as 100MB"))]
 pub struct DataLoadSpec {
     /// The Dataset, which must be in the namespace of the DataLoad.
     #[serde(default)]
@@ -44,7 +45,8 @@ pub struct DataLoadSpec {
     #[serde(default)]
     #[schemars(length(max = 100))]
     pub target: Vec<TargetPath>,
-    /// expireTime: milliseconds after which a load fails; atomicCache: accepted, a load is whole or names what is missing.
+    /// expireTime: milliseconds after which a load fails; bandwidth: bytes a second, as 100MB; ignoreCap: "true" loads at the cost
+    /// of what is cached; atomicCache: taken, a load is whole.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 32))]
     pub options: BTreeMap<String, String>,

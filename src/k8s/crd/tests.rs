@@ -136,6 +136,8 @@ fn what_is_wrong_with_an_operation_is_named() {
     assert_eq!(of(json!({"target": [{"path": "a"}]})), ["spec.target[0].path"]);
     assert_eq!(of(json!({"target": [{"path": "/", "replicas": -1}]})), ["spec.target[0].replicas"]);
     assert_eq!(of(json!({"options": {"expireTime": "1h"}})), ["spec.options.expireTime"]);
+    assert!(of(json!({"options": {"bandwidth": "100MB", "ignoreCap": "true"}})).is_empty());
+    assert_eq!(of(json!({"options": {"bandwidth": "fast"}})), ["spec.options.bandwidth"]);
     assert_eq!(of(json!({"policy": "Cron"})), ["spec.schedule"]);
     assert_eq!(of(json!({"runAfter": {"kind": "DataLoad", "name": "one"}})), ["spec.runAfter"]);
     assert_eq!(of(json!({"runAfter": {"kind": "DataProcess", "name": "x"}})), ["spec.runAfter.kind"]);

@@ -7,6 +7,7 @@ use super::jobs;
 use super::tell::{self, Wait};
 use crate::crd::check::{self, Violation};
 use crate::crd::{DataLoad, OperationJob, OperationKind, OperationRef, OperationStatus, Policy, TargetPath};
+use goosefs_core::config::value;
 use goosefs_core::proto::internal::{Preload, PreloadOptions, PreloadState};
 use goosefs_core::{Code, Error, Result};
 use jiff::Timestamp;
@@ -101,14 +102,16 @@ impl DataLoad {
     /// this process dies before the job's number is written down.
     async fn begin_jobs(&self, ground: &Ground, status: &mut OperationStatus) -> Result<()> {
         let run = status.run.clone().unwrap_or_default();
-        let within_ms = self.spec.options.get("expireTime").and_then(|text| text.parse().ok());
+        let option = |name: &str| self.spec.options.get(name).map(String::as_str);
         for target in self.targets() {
             if status.jobs.iter().any(|job| job.path == target.path) {
                 continue;
             }
             let options = PreloadOptions {
                 replication: target.replicas.and_then(|count| u32::try_from(count).ok()).unwrap_or_default(),
-                within_ms: within_ms.unwrap_or_default(),
+                within_ms: option("expireTime").and_then(|text| text.parse().ok()).unwrap_or_default(),
+                bandwidth: option("bandwidth").and_then(value::size).unwrap_or_default(),
+                beyond_capacity: option("ignoreCap") == Some("true"),
                 fresh: self.spec.load_metadata,
                 ..PreloadOptions::default()
             };

@@ -32,6 +32,12 @@ pub fn load(load: &DataLoad) -> Vec<Violation> {
         let message = format!("\"{text}\" must be a number of milliseconds");
         found.push(Violation::new("spec.options.expireTime", message));
     }
+    if let Some(text) = spec.options.get("bandwidth")
+        && goosefs_core::config::value::size(text).is_none()
+    {
+        let message = format!("\"{text}\" must be a size for each second, as 100MB");
+        found.push(Violation::new("spec.options.bandwidth", message));
+    }
     if spec.policy == Policy::Cron
         && let Err(error) = Schedule::parse(spec.schedule.as_deref().unwrap_or_default())
     {
