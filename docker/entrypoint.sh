@@ -5,6 +5,7 @@
 #   worker | worker-only [FLAG...]
 #   fuse [MOUNTPOINT] [--fuse-opts=A,B]   MOUNTPOINT or else $MOUNT_POINT; the folder is made when nothing is mounted on it
 #   job-master | job-worker | proxy       of Fluid up to 1.0.8; masters and workers do what these did
+#   cache-runtime                         what $FLUID_RUNTIME_COMPONENT_TYPE says, of a CacheRuntime of Fluid from 1.1
 #   anything else                         a command of goosefs: controller, csi, fs, fsadmin, version and so on
 #
 # Fluid's --no-format is taken and means nothing: a journal is never formatted here. Properties in GOOSEFS_*_JAVA_OPTS, with
@@ -87,6 +88,27 @@ fuse() {
     exec goosefs fuse "$point" "${given[@]}" "${definitions[@]}"
 }
 
+# Keys and mounts may change: masters and workers follow the files that are made from Fluid's.
+follow() {
+    while sleep 10; do goosefs cache-runtime configure || true; done
+}
+
+cache_runtime() {
+    goosefs cache-runtime configure
+    case ${FLUID_RUNTIME_COMPONENT_TYPE:-} in
+        master)
+            follow &
+            master "$@"
+            ;;
+        worker)
+            follow &
+            worker "-Dgoosefs.worker.hostname=${POD_IP:-$(hostname -i)}" "$@"
+            ;;
+        client) fuse "${FLUID_RUNTIME_MOUNT_PATH:-}" "$@" ;;
+        *) die "cache-runtime: FLUID_RUNTIME_COMPONENT_TYPE is \"${FLUID_RUNTIME_COMPONENT_TYPE:-}\", not master, worker or client" ;;
+    esac
+}
+
 # A container that Fluid's charts want to run; there is nothing left for it to do but to end when it is told.
 idle() {
     trap 'kill $(jobs -p) 2>/dev/null || true; exit 0' TERM INT
@@ -104,6 +126,7 @@ case $role in
     master | master-only) master "$@" ;;
     worker | worker-only) worker "$@" ;;
     fuse) fuse "$@" ;;
+    cache-runtime) if [ $# -gt 0 ]; then exec goosefs cache-runtime "$@"; else cache_runtime; fi ;;
     job-master | job-worker | proxy) idle "$role" ;;
     *) exec goosefs "$role" "$@" ;;
 esac

@@ -69,6 +69,9 @@ pub enum Command {
                       goosefs csi --endpoint unix:///csi/csi.sock --node node1\n  goosefs csi register --endpoint unix:///csi/csi.sock"
     )]
     Csi(CsiArgs),
+    /// Take part in a cluster that Fluid runs as a CacheRuntime; its containers run this
+    #[command(subcommand, name = "cache-runtime", arg_required_else_help = true)]
+    CacheRuntime(CacheRuntimeCommand),
     /// Work with files, mounts and the cache
     #[command(subcommand, arg_required_else_help = true)]
     Fs(FsCommand),
@@ -88,6 +91,17 @@ pub enum Command {
         /// bash, zsh, fish, elvish or powershell
         shell: clap_complete::Shell,
     },
+}
+
+/// Commands of `goosefs cache-runtime`.
+#[derive(Subcommand, Debug)]
+pub enum CacheRuntimeCommand {
+    /// Write properties and mounts as the file at FLUID_RUNTIME_CONFIG_PATH says
+    Configure,
+    /// Wait until all storages are mounted, and print those that are, as JSON
+    Mounted,
+    /// Print how much is cached, as JSON
+    Summary,
 }
 
 /// Flags of `goosefs dev`.

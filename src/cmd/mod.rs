@@ -5,6 +5,7 @@
 //! output, as GooseFS does and Fluid expects; everything else complains on standard error. Logs never touch standard
 //! output.
 
+mod cache_runtime;
 mod completions;
 mod connection;
 mod controller;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Fuse(args) => fuse::run(args, define),
         Command::Controller(args) => controller::run(args, define),
         Command::Csi(args) => csi::run(args, define),
+        Command::CacheRuntime(command) => cache_runtime::run(&command, define),
         Command::Fs(command) => fs::run(command, define),
         Command::Fsadmin(command) => fsadmin::run(command, define),
         Command::Job(command) => job::run(command, define),

@@ -158,3 +158,86 @@ fn the_binary_reads_what_fluids_charts_put_into_the_environment() {
         assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), value);
     }
 }
+
+/// `charts/extra/cacheruntimeclass.yaml`, by which Fluid runs our image.
+fn class() -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/extra/cacheruntimeclass.yaml");
+    fs::read_to_string(file).unwrap()
+}
+
+#[test]
+fn containers_of_a_cache_runtime_become_what_fluid_says() {
+    assert_eq!(class().matches("command: [/entrypoint.sh, cache-runtime]\n").count(), 3);
+    let image = Image::new();
+    // Who follows Fluid's file gives up at once.
+    let sleep = image.folder.path().join("sleep");
+    fs::write(&sleep, "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(&sleep, fs::Permissions::from_mode(0o755)).unwrap();
+    let target = image.folder.path().join("target").display().to_string();
+    let part = |word| {
+        let variables = [
+            ("FLUID_RUNTIME_COMPONENT_TYPE", word),
+            ("FLUID_RUNTIME_MOUNT_PATH", target.as_str()),
+            ("POD_NAME", "demo-master-1"),
+            ("POD_IP", "10.0.0.7"),
+        ];
+        image.becomes(&["cache-runtime"], &variables)
+    };
+    let configured = ["cache-runtime", "configure"];
+    for (word, becomes) in [
+        ("master", vec!["master", "--id", "1"]),
+        ("worker", vec!["worker", "-Dgoosefs.worker.hostname=10.0.0.7"]),
+        ("client", vec!["fuse", target.as_str()]),
+    ] {
+        assert_eq!(part(word), [configured.to_vec(), becomes].concat(), "{word}");
+    }
+    let output = image.run(&["cache-runtime"], &[("FLUID_RUNTIME_COMPONENT_TYPE", "gateway")]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("\"gateway\""), "{output:?}");
+}
+
+#[test]
+fn the_commands_of_the_cache_runtime_class_exist() {
+    let text = class().replace(", ", " ");
+    let mut seen = 0;
+    for command in
+        text.lines().filter(|line| !line.starts_with('#')).flat_map(|line| line.split("goosefs ").skip(1))
+    {
+        let words: Vec<&str> =
+            command.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').take(2).collect();
+        let output = Command::new(env!("CARGO_BIN_EXE_goosefs")).args(&words).arg("--help").output().unwrap();
+        assert!(output.status.success(), "goosefs {words:?}: {output:?}");
+        seen += 1;
+    }
+    assert_eq!(seen, 4, "mounted, summary, configure and a load");
+}
+
+#[test]
+fn a_cache_runtimes_description_becomes_files() {
+    let home = TempDir::new().unwrap();
+    let described = home.path().join("config.json");
+    let key = home.path().join("key");
+    fs::write(&key, "s3cr3t").unwrap();
+    let mount = format!(
+        r#"{{"mountPoint": "s3://b", "path": "/b", "encryptOptions": {{"secret": "{}"}}}}"#,
+        key.display()
+    );
+    let master = r#"{"name": "demo-master", "replicas": 1, "service": {"name": "svc-demo-master"}}"#;
+    fs::write(&described, format!(r#"{{"mounts": [{mount}], "master": {master}}}"#)).unwrap();
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_goosefs"))
+            .args(arguments)
+            .env("GOOSEFS_HOME", home.path())
+            .env("FLUID_RUNTIME_CONFIG_PATH", &described)
+            .env("FLUID_RUNTIME_COMPONENT_TYPE", "master")
+            .output()
+            .unwrap()
+    };
+    let configured = run(&["cache-runtime", "configure"]);
+    assert!(configured.status.success() && configured.stdout.is_empty(), "{configured:?}");
+    let found = run(&["getConf", "goosefs.master.rpc.addresses"]);
+    assert_eq!(String::from_utf8(found.stdout).unwrap().trim(), "demo-master-0.svc-demo-master:26000");
+    let mounts = home.path().join("mounts/mounts.json");
+    assert!(fs::read_to_string(&mounts).unwrap().contains("s3cr3t"));
+    assert_eq!(fs::metadata(&mounts).unwrap().permissions().mode() & 0o777, 0o600);
+}

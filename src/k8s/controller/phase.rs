@@ -14,7 +14,7 @@ pub(super) fn phase(ready: i32, desired: i32, what: &str) -> (String, String) {
 }
 
 /// `443.89MiB`: bytes with two decimals in the largest unit below.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut unit = 0;
     let mut scale = 1_u64;
@@ -28,7 +28,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// `12.3%` of `whole`.
-pub(super) fn percentage(part: u64, whole: u64) -> String {
+pub(crate) fn percentage(part: u64, whole: u64) -> String {
     let tenths = (u128::from(part) * 1000).checked_div(u128::from(whole)).unwrap_or_default().min(1000);
     format!("{}.{}%", tenths / 10, tenths % 10)
 }
