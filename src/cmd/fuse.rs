@@ -13,6 +13,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Between two questions which cluster the masters are.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// So often in a row masters must say that they are another cluster's before that is believed.
+const REFUSALS: u32 = 3;
+
+/// How long the end of a mount may take that is of no use any more.
+const END: Duration = Duration::from_secs(5);
+
 struct Fuse {
     client: Client,
     running: Running,
@@ -56,6 +65,26 @@ fn web(properties: &Properties) -> Result<Option<String>> {
     Ok((port != 0).then(|| format!("{}:{port}", properties.text(&keys::FUSE_WEB_HOST))))
 }
 
+impl Fuse {
+    /// Returns once the masters are another cluster, or have begun another epoch: node numbers that the kernel knows mean
+    /// other files then. One that refuses us may have come from elsewhere, so it takes some refusals in a row.
+    async fn other_cluster(&self) -> Error {
+        let mut refused = 0;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            match self.client.describe_leader().await {
+                Err(error) if error.code == Code::WrongCluster => {
+                    refused += 1;
+                    if refused == REFUSALS {
+                        return error.context("this mount has ended, the next start mounts anew");
+                    }
+                }
+                _ => refused = 0,
+            }
+        }
+    }
+}
+
 impl Role for Fuse {
     fn name(&self) -> String {
         "fuse".to_owned()
@@ -79,7 +108,12 @@ impl Role for Fuse {
     }
 
     async fn join(&self) -> Result<()> {
-        self.running.join().await;
-        Ok(())
+        tokio::select! {
+            () = self.running.join() => Ok(()),
+            error = self.other_cluster() => {
+                self.running.end(END).await;
+                Err(error)
+            }
+        }
     }
 }

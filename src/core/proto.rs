@@ -127,6 +127,8 @@ pub mod method {
         CLUSTER = 135, "Cluster";
         /// `DigestRequest` to `DigestResponse`; every master answers of its own copy, not the leader alone.
         DIGEST = 136, "Digest";
+        /// `DrainRequest` to `DrainResponse`.
+        DRAIN = 137, "Drain";
 
         // Masters: preloads.
         /// `SubmitPreloadRequest` to `SubmitPreloadResponse`.
@@ -152,6 +154,8 @@ pub mod method {
         CACHED = 204, "Cached";
         /// `FillContentRequest` to `FillContentResponse`.
         FILL_CONTENT = 205, "FillContent";
+        /// `TakeOverRequest` to `Empty`.
+        TAKE_OVER = 206, "TakeOver";
 
         // A worker's Unix socket.
         /// `OpenContainerRequest` to `OpenContainerResponse` and one descriptor.

@@ -12,10 +12,10 @@ use crate::mounts::{Connect, Connectors, LoadLimits, Loader};
 use crate::preload;
 use crate::service::{Frames, client_routes, forwarded_routes};
 use crate::upkeep;
-use crate::workers::{Channels, Workers};
+use crate::workers::{Channels, Workers, drain};
 use goosefs_core::clock::Clock;
 use goosefs_core::metrics::Metrics;
-use goosefs_core::raft::{Node, RaftConfig, Role, Status};
+use goosefs_core::raft::{Node, RaftConfig, Role, Roster, Status};
 use goosefs_core::rpc::sasl::Sasl;
 use goosefs_core::rpc::server;
 use goosefs_core::task::Tasks;
@@ -195,9 +195,13 @@ pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>
     let state = Arc::new(State::new());
     crate::service::forget_backups(&config.dir);
     let mut raft = raft_config(&config);
-    raft.roster = config.cluster_file.clone().map(|file| follow_cluster(file, &tasks));
+    let roster = config.cluster_file.clone().map(|file| follow_cluster(file, &tasks));
+    raft.roster.clone_from(&roster);
     let desired = Desired::follow(config.mounts_file.clone(), &tasks).await;
     let node = Node::start(raft, state.clone(), &tasks, &metrics).await?;
+    if let Some(roster) = roster {
+        obey_force(node.clone(), config.id, roster, &tasks);
+    }
     let leader = node.clone();
     let fence = Fence::new(move || leader.check_lease());
     let connectors = Connectors::new(wrapped(connect, &metrics), fence, desired.clone());
@@ -210,10 +214,31 @@ pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>
     server::serve("master", listeners.rpc, routes, Some(Frames::new(master.clone())), &tasks)?;
     tasks.spawn("effects", master.effects.clone().run());
     upkeep::start(&master);
+    drain::start(&master);
     desired::start(&master);
     preload::start(&master);
     tracing::info!(id = master.config.id, rpc = %addresses.rpc, raft = %addresses.raft, "master listens");
     Ok(Running { addresses, metrics, node, tasks })
+}
+
+/// Ends this master when it is told to go on alone from its data: that is done by the next start.
+fn obey_force(node: Node, id: u32, mut roster: watch::Receiver<Roster>, tasks: &Tasks) {
+    let stop = tasks.stop();
+    tasks.spawn("force", async move {
+        let ordered = async {
+            if roster.wait_for(|roster| roster.forces(id, node.mark())).await.is_err() {
+                // Nobody gives orders any more.
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = ordered => {
+                tracing::warn!("told to begin a new epoch from the data of this master alone: starting again");
+                stop.cancel();
+            }
+        }
+    });
 }
 
 /// How long a master of several may wait for its own name: in a cluster that is being started, names come late.

@@ -39,6 +39,6 @@ pub use config::{RaftConfig, Restore};
 pub use ground::{Ground, Line, System, Worker};
 pub use machine::{Frozen, Machine};
 pub use node::Node;
-pub use roster::Roster;
+pub use roster::{Force, Roster};
 pub use status::{Backup, ClusterMark, Leader, Quorum, Role, Server, Status, Voter};
 pub use transfer::{check_backup, receive_backup, send_backup};

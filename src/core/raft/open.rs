@@ -100,7 +100,8 @@ pub(super) async fn open(config: RaftConfig, machine: Arc<dyn Machine>, counters
     let kept = config.dir.join(ADDRESSES);
     let learned = blocking(&config, move || Addresses::load(&kept)).await?;
     check_alone(&config, identity, &learned).await?;
-    if config.force_new_cluster {
+    let ordered = config.listed().is_some_and(|roster| roster.forces(config.slot, identity.mark));
+    if config.force_new_cluster || ordered {
         identity = force::new_cluster(&config, &directory, identity, machine.clone(), &counters).await?;
     }
     let mut opened = open_log(&config, identity, &counters).await?;

@@ -6,6 +6,7 @@
 
 use super::ClusterMark;
 use crate::error::{Code, Error, Result};
+use crate::id::Epoch;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -20,10 +21,22 @@ pub struct Roster {
     pub bootstrap: bool,
     /// They begin it with the backup that is offered at this address, `host:port`.
     pub restore: Option<String>,
+    /// Whose data alone the cluster goes on with, when a quorum of directories is lost for good.
+    pub force: Option<Force>,
     /// Raft addresses, `host:port`, by slot.
     pub raft: Vec<String>,
     /// What clients dial, `host:port`, by slot.
     pub rpc: Vec<String>,
+}
+
+/// An order to one master, carried out when it starts: as by `--force-new-cluster`. It counts once, because the epoch that
+/// it begins is a later one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Force {
+    /// The master.
+    pub slot: u32,
+    /// Data of a later epoch is not meant.
+    pub epoch: Epoch,
 }
 
 /// One thing to do for a leader whose quorum is not what its roster says.
@@ -60,6 +73,13 @@ impl Roster {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the master of `slot` with data of `mark` is to begin a new epoch alone.
+    #[must_use]
+    pub fn forces(&self, slot: u32, mark: Option<ClusterMark>) -> bool {
+        let Some((force, mark)) = self.force.zip(mark) else { return false };
+        force.slot == slot && mark.epoch <= force.epoch
     }
 
     /// Whether a slot is one of it.
@@ -99,7 +119,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{ClusterId, Epoch};
+    use crate::id::ClusterId;
 
     fn roster(masters: usize) -> Roster {
         let list = |port: u16| (0..masters).map(|slot| format!("m{slot}:{port}")).collect();
@@ -109,6 +129,7 @@ mod tests {
             mark,
             bootstrap: false,
             restore: None,
+            force: None,
             raft: list(2),
             rpc: list(0),
         }
@@ -140,6 +161,17 @@ mod tests {
         assert!(old.hint.contains("move the data directory away"), "{old}");
         let other = ClusterMark { id: ClusterId(uuid::Uuid::from_u128(8)), ..roster.mark };
         assert_eq!(roster.check(other).unwrap_err().code, Code::WrongCluster);
+    }
+
+    #[test]
+    fn an_order_to_go_on_alone_counts_for_one_master_and_once() {
+        let forced = Roster { force: Some(Force { slot: 1, epoch: Epoch(2) }), ..roster(3) };
+        let of = |epoch| Some(ClusterMark { epoch: Epoch(epoch), ..forced.mark });
+        assert!(forced.forces(1, of(2)));
+        assert!(!forced.forces(0, of(2)), "another master");
+        assert!(!forced.forces(1, of(3)), "carried out already");
+        assert!(!forced.forces(1, None), "nothing to go on with");
+        assert!(!roster(3).forces(1, of(2)), "no order");
     }
 
     #[test]

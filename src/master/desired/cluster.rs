@@ -1,10 +1,11 @@
-//! `cluster.json`: who the masters are, by slot, and whether ones with empty directories may begin a cluster.
+//! `cluster.json`: who the masters are, by slot, whether ones with empty directories may begin a cluster, and which one
+//! shall go on alone when the data of most is lost.
 
 use super::file::{Followed, LOOK};
 use crate::config::Config;
 use goosefs_core::config::{Properties, keys};
 use goosefs_core::id::{ClusterId, Epoch};
-use goosefs_core::raft::{ClusterMark, Roster};
+use goosefs_core::raft::{ClusterMark, Force, Roster};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
 use serde::Deserialize;
@@ -19,7 +20,15 @@ struct Said {
     epoch: u64,
     bootstrap: bool,
     restore: Option<String>,
+    force: Option<SaidForce>,
     masters: Vec<String>,
+}
+
+/// Which master goes on alone, and the last epoch of the data that is meant.
+#[derive(Deserialize)]
+struct SaidForce {
+    slot: u32,
+    epoch: u64,
 }
 
 /// How to read the file: it names Raft addresses only.
@@ -74,6 +83,7 @@ impl ClusterFile {
             mark: ClusterMark { id: ClusterId(id), epoch: Epoch(said.epoch) },
             bootstrap: said.bootstrap,
             restore: said.restore.filter(|offer| !offer.is_empty()),
+            force: said.force.map(|force| Force { slot: force.slot, epoch: Epoch(force.epoch) }),
             raft: said.masters,
             rpc,
         })
@@ -152,6 +162,9 @@ mod tests {
         let roster = file().parse(&text(ID, 3, r#""m0:26002","m1:26002""#)).unwrap();
         assert_eq!(roster.raft, ["m0:26002", "m1:26002"]);
         assert_eq!(roster.rpc, ["m0:9200", "m1:26000"]);
+        assert_eq!(roster.force, None);
+        let forced = text(ID, 3, r#""m0:1""#).replace(r#""new":1"#, r#""force":{"slot":0,"epoch":3}"#);
+        assert_eq!(file().parse(&forced).unwrap().force, Some(Force { slot: 0, epoch: Epoch(3) }));
         assert!(roster.bootstrap && roster.mark.epoch == Epoch(3) && roster.mark.id.to_string() == ID);
     }
 

@@ -5,6 +5,7 @@
 //! Called by the framed service (heartbeats), the public worker service (reports) and the effects (who can upload).
 
 mod channels;
+pub(crate) mod drain;
 mod duties;
 mod spread;
 
@@ -12,6 +13,7 @@ pub(crate) use channels::Channels;
 pub(crate) use duties::{give_up_gone, register};
 pub(crate) use spread::{cached_bytes, drop_everywhere};
 
+use drain::Asked;
 use goosefs_core::clock::Clock;
 use goosefs_core::id::WorkerId;
 use goosefs_core::proto::internal::{HeartbeatRequest, TierUsage, Traffic, WorkerAddress};
@@ -58,12 +60,21 @@ pub(crate) struct Workers {
     /// When this master started, [`Clock::monotonic`].
     started: Duration,
     heard: Mutex<BTreeMap<WorkerId, Worker>>,
+    /// Those that somebody wants to go.
+    asked: Mutex<BTreeMap<WorkerId, Asked>>,
 }
 
 impl Workers {
     pub(crate) fn new(clock: Arc<dyn Clock>, timeout: Duration, default_virtual_nodes: u32) -> Workers {
         let started = clock.monotonic();
-        Workers { clock, timeout, default_virtual_nodes, started, heard: Mutex::default() }
+        Workers {
+            clock,
+            timeout,
+            default_virtual_nodes,
+            started,
+            heard: Mutex::default(),
+            asked: Mutex::default(),
+        }
     }
 
     /// Takes note of a heartbeat.
@@ -96,7 +107,7 @@ impl Workers {
     /// Everyone who was heard, by id; [`Worker::live`] is as of now.
     pub(crate) fn all(&self) -> Vec<Worker> {
         let heard = self.heard.lock();
-        heard.values().map(|worker| Worker { live: self.in_time(worker), ..worker.clone() }).collect()
+        heard.values().map(|worker| self.as_of_now(worker)).collect()
     }
 
     /// Those who are alive, by id.
@@ -112,7 +123,39 @@ impl Workers {
     /// One worker, if it was heard.
     pub(crate) fn get(&self, id: WorkerId) -> Option<Worker> {
         let heard = self.heard.lock();
-        heard.get(&id).map(|worker| Worker { live: self.in_time(worker), ..worker.clone() })
+        heard.get(&id).map(|worker| self.as_of_now(worker))
+    }
+
+    fn as_of_now(&self, worker: &Worker) -> Worker {
+        let now = self.clock.monotonic();
+        let leaves = self.asked.lock().get(&worker.id).is_some_and(|asked| asked.counts(now));
+        Worker { live: self.in_time(worker), leaving: worker.leaving || leaves, ..worker.clone() }
+    }
+
+    /// A worker gets nothing new for a while: somebody wants it to go.
+    fn drain(&self, id: WorkerId) -> Asked {
+        let now = self.clock.monotonic();
+        let mut all = self.asked.lock();
+        let asked = all.entry(id).or_default();
+        if !asked.counts(now) || asked.last.is_zero() {
+            *asked = Asked { first: now, ..Asked::default() };
+        }
+        asked.last = now;
+        asked.clone()
+    }
+
+    /// Those that are to go now.
+    fn drained(&self) -> Vec<WorkerId> {
+        let now = self.clock.monotonic();
+        let mut all = self.asked.lock();
+        all.retain(|_, asked| asked.counts(now));
+        all.keys().copied().collect()
+    }
+
+    fn note_problem(&self, id: WorkerId, problem: String) {
+        if let Some(asked) = self.asked.lock().get_mut(&id) {
+            asked.problem = problem;
+        }
     }
 
     /// How long a worker has been silent: since its last heartbeat, or since this master started.
@@ -175,6 +218,24 @@ mod tests {
         workers.heartbeat(heartbeat(1, true));
         assert!(workers.ring().is_empty());
         assert_eq!(workers.live()[0].virtual_nodes, 77);
+    }
+
+    #[test]
+    fn a_worker_that_is_to_go_is_leaving_for_as_long_as_that_is_asked() {
+        let clock = ManualClock::at(0);
+        let workers = Workers::new(clock.clone(), Duration::from_secs(100), 1);
+        workers.heartbeat(heartbeat(1, false));
+        clock.advance(Duration::from_secs(1));
+        workers.drain(WorkerId(1));
+        clock.advance(Duration::from_secs(5));
+        let asked = workers.drain(WorkerId(1));
+        assert_eq!(asked.last - asked.first, Duration::from_secs(5));
+        assert!(workers.ring().is_empty() && workers.live().len() == 1);
+        assert_eq!(workers.drained(), [WorkerId(1)]);
+        clock.advance(Duration::from_secs(21));
+        assert_eq!(workers.ring().len(), 1, "it stays after all");
+        assert!(workers.drained().is_empty());
+        assert_eq!(workers.drain(WorkerId(1)).first, clock.monotonic(), "from the beginning");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Our own service over frames: clients, masters and other workers.
 
+use super::take_over::take_over;
 use super::upload::upload;
 use crate::disk::blocking;
 use crate::node::Node;
@@ -193,6 +194,13 @@ impl FrameService for Frames {
             method::FILL_CONTENT => {
                 let answer = match call.request() {
                     Ok(request) => Box::pin(self.fill(request)).await,
+                    Err(error) => Err(error),
+                };
+                call.answer(answer).await;
+            }
+            method::TAKE_OVER => {
+                let answer = match call.request() {
+                    Ok(request) => Box::pin(take_over(&self.node, request)).await,
                     Err(error) => Err(error),
                 };
                 call.answer(answer).await;

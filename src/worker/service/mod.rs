@@ -2,6 +2,7 @@
 
 mod frames;
 mod grpc;
+mod take_over;
 mod upload;
 
 pub(crate) use frames::{Frames, hello};

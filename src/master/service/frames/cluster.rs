@@ -1,17 +1,18 @@
 //! Versions, mounts, workers, heartbeats, news; and what this master says of itself and its peers.
 
 use super::caller;
+use crate::authority::Who;
 use crate::desired::Outcome;
 use crate::journal::Op;
 use crate::master::Master;
-use crate::workers::{Workers, register};
+use crate::workers::{Workers, drain, register};
 use goosefs_core::Result;
 use goosefs_core::id::{BlockId, ContentId, WorkerId};
 use goosefs_core::proto::internal::{
-    ChangesRequest, ChangesResponse, ClusterRequest, ClusterResponse, CommitBlockRequest, Empty,
-    HeartbeatRequest, HeartbeatResponse, MasterEntry, MountEntry, MountFailure, MountsRequest,
-    MountsResponse, StatFsRequest, StatFsResponse, VersionRequest, VersionResponse, WorkerEntry,
-    WorkersRequest, WorkersResponse,
+    ChangesRequest, ChangesResponse, ClusterRequest, ClusterResponse, CommitBlockRequest, DrainRequest,
+    DrainResponse, Empty, HeartbeatRequest, HeartbeatResponse, MasterEntry, MountEntry, MountFailure,
+    MountsRequest, MountsResponse, StatFsRequest, StatFsResponse, VersionRequest, VersionResponse,
+    WorkerEntry, WorkersRequest, WorkersResponse,
 };
 use goosefs_core::proto::journal::{CommitBlock, entry::Command};
 use goosefs_core::rpc::frame::check_cluster;
@@ -121,6 +122,12 @@ pub(super) async fn commit_block(master: Arc<Master>, request: CommitBlockReques
     // It may be made again without harm, so it needs no number.
     master.journal.propose(command, &caller(None), Op::Unnumbered).await?;
     Ok(Empty {})
+}
+
+/// For who runs the cluster: a worker that is drained takes nothing new.
+pub(super) async fn drain(master: Arc<Master>, who: Who, request: DrainRequest) -> Result<DrainResponse> {
+    who.administer("drain workers")?;
+    Ok(DrainResponse { workers: drain::drain(&master, &request.hosts)? })
 }
 
 pub(super) async fn stat_fs(master: Arc<Master>, _: StatFsRequest) -> Result<StatFsResponse> {

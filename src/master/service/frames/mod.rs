@@ -188,6 +188,7 @@ impl FrameService for Frames {
             method::WORKERS => self.answer(call, cluster::workers).await,
             method::HEARTBEAT => self.answer(call, cluster::heartbeat).await,
             method::COMMIT_BLOCK => self.answer(call, cluster::commit_block).await,
+            method::DRAIN => self.answer_for(call, cluster::drain).await,
             method::CLUSTER => self.answer(call, cluster::cluster).await,
             method::SUBMIT_PRELOAD => self.answer_for(call, preloads::submit).await,
             method::PRELOADS => self.answer(call, preloads::list).await,
