@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 GOOSEFS := $(TARGET_DIR)/release/goosefs
 ARGS ?=
 
-.PHONY: help build demo dev test test-k8s verify fix bench failover chaos matrix sim
+.PHONY: help build demo dev test test-k8s test-k8s-all verify fix bench failover chaos matrix sim
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -32,6 +32,10 @@ test-k8s: ## The tutorial on a real Kubernetes of three nodes, built once (8 min
 	cp $(TARGET_DIR)/debug/goosefs $(TARGET_DIR)/debug/goosefs-next
 	cargo build --locked --bin goosefs
 	tests/k8s/run $(TARGET_DIR)/debug/goosefs $(TARGET_DIR)/debug/goosefs-next
+
+test-k8s-all: ## More on the same Kubernetes (15 minutes): scaling, lost journals, networks, events; K8S_THEMES="masters workers"
+	cargo build --locked --bin goosefs
+	K8S_THEMES="$(or $(K8S_THEMES),all)" tests/k8s/run $(TARGET_DIR)/debug/goosefs
 
 verify: ## What must hold before a change lands: format, lints, docs, licences, tests
 	cargo fmt --all -- --check

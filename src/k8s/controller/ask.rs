@@ -1,13 +1,15 @@
 //! What the masters of a runtime say: asked by their pods' addresses, so that it needs neither DNS nor a member list.
 
-use goosefs_core::Result;
 use goosefs_core::proto::internal::{
-    Attr, Caller, ClusterRequest, ClusterResponse, HelloRequest, MountsRequest, MountsResponse, NodeKind,
-    ReadDirRequest, ReadDirResponse, StatFsRequest, StatFsResponse, WorkersRequest, WorkersResponse,
+    Attr, Caller, ClusterRequest, ClusterResponse, DrainRequest, DrainResponse, Draining, HelloRequest,
+    MountsRequest, MountsResponse, NodeKind, ReadDirRequest, ReadDirResponse, StatFsRequest, StatFsResponse,
+    WorkersRequest, WorkersResponse,
 };
 use goosefs_core::proto::method;
+use goosefs_core::raft::ClusterMark;
 use goosefs_core::rpc::frame::{Channel, Target};
 use goosefs_core::task::Tasks;
+use goosefs_core::{Code, Error, Result};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -46,6 +48,16 @@ pub(super) struct Cluster {
     pub(super) failures: Vec<String>,
     /// Address of the leader that answered.
     pub(super) address: String,
+    /// Epoch of the cluster.
+    pub(super) epoch: i64,
+}
+
+/// What a master that need not lead says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Alone {
+    pub(super) slot: usize,
+    /// Epoch of the data that it has; none when its folder is new.
+    pub(super) epoch: Option<i64>,
 }
 
 /// Size of what is in the storages.
@@ -87,6 +99,8 @@ pub(super) struct Leader {
     pub(super) channel: Channel,
     /// Slots up to the highest master that takes part.
     slots: usize,
+    /// Epoch of the cluster.
+    epoch: i64,
 }
 
 /// Asks every master who leads.
@@ -96,14 +110,16 @@ pub(super) async fn leader(addresses: &[String], tasks: &Tasks) -> Option<Leader
         let answer: ClusterResponse = soon(channel.call(method::CLUSTER, &ClusterRequest {})).await?;
         let name = answer.masters.iter().find(|master| master.leader && master.self_)?.rpc.clone();
         let highest = answer.masters.iter().map(|master| master.slot).max()?;
-        Some(Leader { address: address.clone(), name, channel, slots: highest as usize + 1 })
+        let epoch = answer.cluster.map(|mark| mark.epoch).unwrap_or_default();
+        let (address, slots) = (address.clone(), highest as usize + 1);
+        Some(Leader { address, name, channel, slots, epoch: i64::try_from(epoch).unwrap_or(i64::MAX) })
     });
     futures::future::join_all(asked).await.into_iter().flatten().next()
 }
 
 /// Asks every master who leads, and the leader for the rest; nothing when none leads.
 pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Cluster> {
-    let Leader { address, name, channel, slots } = leader(addresses, tasks).await?;
+    let Leader { address, name, channel, slots, epoch } = leader(addresses, tasks).await?;
     let workers: WorkersResponse = soon(channel.call(method::WORKERS, &WorkersRequest {})).await?;
     let mounts: MountsResponse = soon(channel.call(method::MOUNTS, &MountsRequest {})).await?;
     let _counts: StatFsResponse = soon(channel.call(method::STAT_FS, &StatFsRequest {})).await?;
@@ -123,7 +139,30 @@ pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Clust
             .collect(),
         mounts: mounts.mounts.into_iter().map(|mount| mount.path).collect(),
         address,
+        epoch,
     })
+}
+
+/// What each master says of itself that answers.
+pub(super) async fn each(addresses: &[String], tasks: &Tasks) -> Vec<Alone> {
+    let asked = addresses.iter().map(|address| async move {
+        let channel = dial(address, tasks).await.ok()?;
+        let answer: ClusterResponse = soon(channel.call(method::CLUSTER, &ClusterRequest {})).await?;
+        let slot = answer.masters.iter().find(|master| master.self_)?.slot as usize;
+        let epoch = ClusterMark::from_wire(answer.cluster.as_ref()).map(|mark| mark.epoch.0);
+        Some(Alone { slot, epoch: epoch.map(|epoch| i64::try_from(epoch).unwrap_or(i64::MAX)) })
+    });
+    futures::future::join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// Has the leader at `address` drain the workers at `hosts`; how far it is, for those that it knows.
+pub(super) async fn drain(address: &str, hosts: &[String], tasks: &Tasks) -> Result<Vec<Draining>> {
+    let channel = dial(address, tasks).await?;
+    let request = DrainRequest { hosts: hosts.to_vec() };
+    let late = |_| Error::new(Code::DeadlineExceeded, "the leading master does not answer");
+    let answer: DrainResponse =
+        tokio::time::timeout(PATIENCE, channel.call(method::DRAIN, &request)).await.map_err(late)??;
+    Ok(answer.workers)
 }
 
 /// Walks all directories, which loads what is not known yet.

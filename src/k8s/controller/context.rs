@@ -2,7 +2,9 @@
 
 use super::Config;
 use super::plan::Object;
+use super::plan::ports::free_row;
 use super::totals::Totals;
+use crate::crd::GooseFSRuntime;
 use goosefs_core::metrics::{Counter, Metrics};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
@@ -32,6 +34,8 @@ pub(super) struct Context {
     /// Sizes of storages.
     pub(super) totals: Totals,
     recorder: Recorder,
+    /// First ports of runtimes that are on the network of nodes, by UID.
+    reserved: tokio::sync::Mutex<BTreeMap<String, i32>>,
     reconciles: Counter,
     failures: Counter,
     applied: Mutex<BTreeMap<String, (u32, Instant)>>,
@@ -61,6 +65,7 @@ impl Context {
             namespace: config.namespace.clone(),
             tasks,
             totals: Totals::default(),
+            reserved: tokio::sync::Mutex::default(),
             reconciles: Counter::default(),
             failures: Counter::default(),
             applied: Mutex::default(),
@@ -112,6 +117,29 @@ impl Context {
     pub(super) fn forget(&self, namespace: &str) {
         let place = format!(" {namespace}/");
         self.applied.lock().retain(|key, _| !key.contains(&place) && !key.contains(" /"));
+    }
+
+    /// The first of a row of ports on nodes that no other runtime has, for this one.
+    pub(super) async fn reserve_ports(&self, runtime: &GooseFSRuntime) -> Result<i32> {
+        let mut reserved = self.reserved.lock().await;
+        let all: Api<GooseFSRuntime> = Api::all(self.client.clone());
+        let all =
+            all.list(&ListParams::default()).await.map_err(|error| api_error("list runtimes", error))?;
+        let own = runtime.uid().unwrap_or_default();
+        let there: BTreeMap<String, Option<i32>> = all
+            .iter()
+            .map(|one| {
+                (one.uid().unwrap_or_default(), one.status.as_ref().and_then(|status| status.first_port))
+            })
+            .collect();
+        reserved.retain(|uid, _| there.contains_key(uid));
+        let others = there.iter().filter(|(uid, _)| **uid != own).filter_map(|(_, first)| *first);
+        let taken = others.chain(reserved.iter().filter(|(uid, _)| **uid != own).map(|(_, first)| *first));
+        let first = free_row(&taken.collect()).ok_or_else(|| {
+            Error::new(Code::NoSpace, "all ports from 26000 to 32000 are reserved for other runtimes")
+        })?;
+        reserved.insert(own, first);
+        Ok(first)
     }
 
     /// Says that something happened to an object.
@@ -197,5 +225,14 @@ pub(super) async fn delete_exactly(pod: &Pod, context: &Context) -> Result<()> {
         // Somebody else was faster.
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
         Err(error) => Err(api_error(&format!("delete pod {}", pod.name_any()), error)),
+    }
+}
+
+/// What is gone already need not be deleted.
+pub(super) fn gone<T>(outcome: std::result::Result<T, kube::Error>) -> Result<()> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(api_error("delete", error)),
     }
 }

@@ -1,12 +1,12 @@
 //! The end of a runtime: everything is taken away, once nobody uses it.
 
-use super::context::{Context, api_error, names_of};
+use super::context::{Context, api_error, delete_exactly, gone, names_of};
 use super::plan::names::Names;
 use super::plan::nodes::EXCLUSIVE;
 use super::plan::{Given, wipe};
 use super::runtime::{FINALIZER, SOON, write_dataset_status};
 use crate::crd::{Dataset, DatasetStatus, GooseFSRuntime};
-use goosefs_core::Result;
+use goosefs_core::{Code, Result};
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -71,8 +71,10 @@ async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Re
     let patience = runtime.spec.clean_cache_policy.clone().unwrap_or_default().grace_period_seconds;
     let asked = runtime.metadata.deletion_timestamp.as_ref().map(|at| at.0.as_second());
     let waited = asked.map(|asked| jiff::Timestamp::now().as_second() - asked).unwrap_or_default();
-    let selector = format!("app={},release={}", wipe::ROLE, names.name);
+    let selector =
+        format!("app={},release={},fluid.io/dataset-id={}", wipe::ROLE, names.name, names.dataset_id());
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &names.namespace);
+    let elsewhere: Api<Pod> = Api::namespaced(context.client.clone(), &context.namespace);
     let nodes: Api<Node> = Api::all(context.client.clone());
     let listed = nodes.list(&ListParams::default()).await;
     let mut nodes = listed.map_err(|error| api_error("list nodes", error))?.items;
@@ -80,29 +82,46 @@ async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Re
     nodes.retain(|node| labels.iter().any(|label| node.labels().contains_key(label)));
     let dataset = Dataset::default();
     let given = Given::bare(names.clone(), &dataset, runtime, &context.image, &context.driver);
-    let found = pods.list(&ListParams::default().labels(&selector)).await;
-    let found = found.map_err(|error| api_error("list pods", error))?.items;
+    let mut found = Vec::new();
+    for pods in [&pods, &elsewhere] {
+        let listed = pods.list(&ListParams::default().labels(&selector)).await;
+        found.extend(listed.map_err(|error| api_error("list pods", error))?.items);
+    }
     let mut left = Vec::new();
     for node in &nodes {
         let object = wipe::pod(&given, &node.name_any(), node.labels().contains_key(&names.worker_label()))?;
-        match found.iter().find(|pod| pod.name_any() == object.name()) {
+        let moved = wipe::elsewhere(&object, &names.namespace, &context.namespace);
+        let is_it = |pod: &&Pod| pod.name_any() == object.name() || pod.name_any() == moved.name();
+        match found.iter().find(is_it) {
             None => {
-                context.apply(&object).await?;
+                match context.apply(&object).await {
+                    // Nothing can be made in a namespace that goes.
+                    Err(error) if error.code == Code::PermissionDenied => context.apply(&moved).await?,
+                    outcome => outcome?,
+                }
                 left.push(node.name_any());
             }
             Some(pod) if phase_of(pod) == Some("Succeeded") => {}
             // A node that had no room put it out: it is made again.
             Some(pod) if phase_of(pod) == Some("Failed") => {
-                gone(pods.delete(&pod.name_any(), &DeleteParams::default()).await)?;
+                delete_exactly(pod, context).await?;
                 left.push(node.name_any());
             }
             Some(_) => left.push(node.name_any()),
         }
     }
+    let over = left.is_empty() || waited >= i64::from(patience) + WIPE_AT_LEAST;
+    if over {
+        // Those of the runtime's namespace go with the runtime.
+        let others = found.iter().filter(|pod| pod.namespace().as_ref() != Some(&names.namespace));
+        for pod in others {
+            delete_exactly(pod, context).await?;
+        }
+    }
     if left.is_empty() {
         return Ok(true);
     }
-    if waited < i64::from(patience) + WIPE_AT_LEAST {
+    if !over {
         return Ok(false);
     }
     let note = format!("folders of the cache may be left on {}", left.join(", "));
@@ -143,13 +162,4 @@ async fn unlabel(names: &Names, context: &Context) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What is gone already need not be deleted.
-fn gone<T>(outcome: std::result::Result<T, kube::Error>) -> Result<()> {
-    match outcome {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(api_error("delete", error)),
-    }
 }

@@ -6,11 +6,12 @@
 use super::ask;
 use super::context::{Context, api_error};
 use super::phase::set_condition;
-use super::plan::names::{MASTER_RPC, Names};
+use super::plan::names::Names;
+use super::plan::ports::{self, Ports};
 use super::plan::{self, Given, files, masters_of};
 use super::restore::{self, Backup};
-use super::tell::{Seen, all_mounted, tell, tell_dataset, transitions};
-use super::{end, hand_over, place, roll, shrink};
+use super::tell::{Seen, all_mounted, mount_events, tell, tell_dataset, transitions};
+use super::{end, fluid, hand_over, journals, place, roll, shrink};
 use crate::crd::{
     Dataset, DatasetStatus, GooseFSRuntime, GooseFSRuntimeStatus, JournalStatus, JournalType, check,
 };
@@ -54,12 +55,12 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
     let datasets: Api<Dataset> = Api::namespaced(context.client.clone(), &namespace);
     let found = datasets.get_opt(&name).await.map_err(|error| api_error("get the Dataset", error))?;
     let wrong = check::runtime(runtime);
-    let refused = match (&found, wrong.first()) {
-        (_, Some(first)) => Some(("InvalidSpec", first.to_string())),
-        (None, _) => {
-            Some(("DatasetNotFound", format!("there is no Dataset {name} in namespace {namespace} yet")))
+    let refused = match &found {
+        _ if !wrong.is_empty() => wrong.first().map(|first| ("InvalidSpec", first.to_string())),
+        None => Some(("DatasetNotFound", format!("there is no Dataset {name} in namespace {namespace} yet"))),
+        Some(dataset) => {
+            check::dataset(dataset).first().map(|first| ("InvalidSpec", format!("its Dataset: {first}")))
         }
-        (Some(_), None) => None,
     };
     let Some(dataset) = found.filter(|_| refused.is_none()) else {
         let (reason, message) = refused.unwrap_or_default();
@@ -69,6 +70,10 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
         return Ok(Action::requeue(SOON));
     }
     let names = Names::new(&namespace, &name, &dataset.uid().unwrap_or_default());
+    if let Some((reason, message)) = fluid::in_the_way(runtime, &names, context).await? {
+        refuse(runtime, context, reason, message).await?;
+        return Ok(Action::requeue(SOON));
+    }
     adopt(runtime, &dataset, &names, context).await?;
     let mut status = runtime.status.clone().unwrap_or_default();
     let mut given = Given {
@@ -76,6 +81,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
         dataset: &dataset,
         runtime,
         image: &context.image,
+        ports: ports_of(runtime, &mut status, context).await?,
         driver: &context.driver,
         masters: masters_of(runtime),
         master_pods: masters_of(runtime),
@@ -84,6 +90,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
         epoch: status.epoch.unwrap_or(1),
         bootstrap: !status.bootstrapped,
         restore: None,
+        force: status.journal.as_ref().and_then(|journal| journal.force),
         secrets: secrets(&dataset, &namespace, context).await?,
         mounts_generation: 1,
         config_mark: String::new(),
@@ -106,6 +113,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
     refresh_files(&given, context).await?;
     let seen = see(&given, context).await?;
     let before = status.clone();
+    journals::look(&given, &seen, &mut status, context).await?;
     tell(&given, &seen, &mut status)?;
     if before != status {
         write_runtime_status(runtime, context, &status).await?;
@@ -117,7 +125,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
         }
     }
     // Other mounts have another total; before they are there, there is none.
-    let what = format!("{} {}", given.cluster_id, given.mounts_generation);
+    let what = format!("{} {} {}", given.cluster_id, given.epoch, given.mounts_generation);
     let mounted = seen.cluster.as_ref().filter(|cluster| all_mounted(&given, cluster));
     let total = mounted.and_then(|cluster| context.totals.of(&what, &cluster.address, &context.tasks));
     say_of_dataset(&given, tell_dataset(&given, &seen, &status, total)?, context).await?;
@@ -206,8 +214,30 @@ async fn durable(
         }
     };
     let type_ = if durable { "PVC" } else { "EmptyDir" }.to_owned();
-    status.journal = Some(JournalStatus { type_, reason });
+    status.journal = Some(JournalStatus { type_, reason, force: None });
     Ok(durable)
+}
+
+/// Ports of the runtime's parts; on the network of nodes a row of its own, reserved once.
+async fn ports_of(
+    runtime: &GooseFSRuntime,
+    status: &mut GooseFSRuntimeStatus,
+    context: &Context,
+) -> Result<Ports> {
+    if !ports::on_nodes(runtime) {
+        return Ok(Ports::default());
+    }
+    let first = match status.first_port {
+        Some(first) => first,
+        None => {
+            let first = context.reserve_ports(runtime).await?;
+            status.first_port = Some(first);
+            // Before anything listens there: it must not be another one the next time.
+            write_runtime_status(runtime, context, status).await?;
+            first
+        }
+    };
+    Ok(Ports::on_nodes(first, runtime))
 }
 
 type Secrets = BTreeMap<String, BTreeMap<String, String>>;
@@ -275,13 +305,17 @@ pub(super) async fn pods_of(given: &Given<'_>, role: &str, context: &Context) ->
 /// Where masters are asked: at their pods.
 pub(super) async fn addresses_of_masters(given: &Given<'_>, context: &Context) -> Result<Vec<String>> {
     let pods = pods_of(given, "goosefs-master", context).await?;
-    Ok(pods.iter().filter_map(address_of).collect())
+    Ok(addresses(given.ports, &pods))
 }
 
-/// Where a master is asked.
-pub(super) fn address_of(pod: &Pod) -> Option<String> {
-    let ip = pod.status.as_ref()?.pod_ip.clone()?;
-    Some(if ip.contains(':') { format!("[{ip}]:{MASTER_RPC}") } else { format!("{ip}:{MASTER_RPC}") })
+/// Where masters are asked.
+pub(super) fn addresses(ports: Ports, pods: &[Pod]) -> Vec<String> {
+    let port = ports.master_rpc;
+    let address = |pod: &Pod| {
+        let ip = pod.status.as_ref()?.pod_ip.clone()?;
+        Some(if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") })
+    };
+    pods.iter().filter_map(address).collect()
 }
 
 /// Looks at what there is, and asks the masters.
@@ -295,7 +329,7 @@ async fn see(given: &Given<'_>, context: &Context) -> Result<Seen> {
     let fuse =
         daemons.get(&given.names.fuse()).await.map_err(|error| api_error("get the FUSE pods", error))?;
     let pods = pods_of(given, "goosefs-master", context).await?;
-    let addresses: Vec<String> = pods.iter().filter_map(address_of).collect();
+    let addresses = addresses(given.ports, &pods);
     let cluster = if given.bootstrap {
         ask::cluster(&addresses, &context.tasks).await
     } else {
@@ -324,6 +358,9 @@ async fn say_of_dataset(given: &Given<'_>, status: DatasetStatus, context: &Cont
         return Ok(());
     }
     write_dataset_status(given.dataset, context, &status).await?;
+    if let Some((warning, reason, note)) = mount_events(&before, &status) {
+        context.event(given.dataset, warning, reason, note).await;
+    }
     if before.phase != status.phase {
         let reason = format!("Dataset{}", status.phase.unwrap_or_default());
         let note = format!("from {}", before.phase.as_deref().unwrap_or("the beginning"));

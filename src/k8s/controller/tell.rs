@@ -2,7 +2,6 @@
 
 use super::ask::{Cluster, Total};
 use super::phase::{percentage, phase, set_condition, size};
-use super::plan::names::MASTER_RPC;
 use super::plan::{Given, files};
 use crate::crd::{Dataset, DatasetStatus, GooseFSRuntimeStatus, Hcfs, Mount, RuntimeReference};
 use goosefs_core::Result;
@@ -28,7 +27,6 @@ pub(super) fn tell(given: &Given<'_>, seen: &Seen, status: &mut GooseFSRuntimeSt
     status.observed_generation = generation;
     status.value_file = Some(given.names.config());
     status.cluster_id = Some(given.cluster_id.clone());
-    status.epoch = Some(given.epoch);
     let masters = seen.masters.status.clone().unwrap_or_default();
     status.desired_master_number_scheduled = i32::try_from(given.masters).unwrap_or_default();
     status.current_master_number_scheduled = masters.replicas;
@@ -151,6 +149,25 @@ pub(super) fn all_mounted(given: &Given<'_>, cluster: &Cluster) -> bool {
     given.dataset.spec.mounts.iter().all(mounted)
 }
 
+/// An event for mounts that are not as the Dataset says, and one when they are again: about what was said before and is now.
+pub(super) fn mount_events(
+    before: &DatasetStatus,
+    after: &DatasetStatus,
+) -> Option<(bool, &'static str, String)> {
+    let failures = |status: &DatasetStatus| {
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let text = ready.and_then(|ready| ready.message.clone()).unwrap_or_default();
+        text.split_once("; ").map(|(_, failures)| failures.to_owned())
+    };
+    match (failures(before), failures(after)) {
+        (old, Some(new)) if old.as_ref() != Some(&new) => Some((true, "MountFailed", new)),
+        (Some(old), None) if after.phase.as_deref() == Some("Bound") => {
+            Some((false, "MountsAsWanted", format!("no more: {old}")))
+        }
+        _ => None,
+    }
+}
+
 /// For people: whether a Dataset can be used, and which of its mounts are not as it says.
 fn told_readiness(bound: bool, seen: &Seen) -> String {
     let text = if bound { "the volume can be used" } else { "masters, a worker or mounts are missing" };
@@ -192,7 +209,8 @@ pub(super) fn tell_dataset(
         type_: Some("goosefs".to_owned()),
         master_replicas: i32::try_from(given.masters).ok(),
     }];
-    let name = |slot| format!("{}.{}:{MASTER_RPC}", given.names.master(slot), given.names.namespace);
+    let rpc = given.ports.master_rpc;
+    let name = |slot| format!("{}.{}:{rpc}", given.names.master(slot), given.names.namespace);
     let masters: Vec<String> = (0..given.masters).map(name).collect();
     status.hcfs = Some(Hcfs {
         endpoint: Some(format!("goosefs://{}/", masters.join(","))),

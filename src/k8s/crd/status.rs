@@ -78,6 +78,8 @@ pub struct GooseFSRuntimeStatus {
     pub epoch: Option<i64>,
     /// The masters have formed the cluster of this epoch.
     pub bootstrapped: bool,
+    /// With networkMode HostNetwork: the first of the ports on nodes that are reserved for it.
+    pub first_port: Option<i32>,
     /// What the journals lie on.
     pub journal: Option<JournalStatus>,
 }
@@ -91,6 +93,8 @@ pub struct JournalStatus {
     pub type_: String,
     /// Why, when it was for the controller to choose.
     pub reason: Option<String>,
+    /// The number of the master whose journal alone the cluster is to go on with, while that is under way.
+    pub force: Option<i32>,
 }
 
 /// The API gateway, which GooseFS here does not have.

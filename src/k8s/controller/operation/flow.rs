@@ -2,7 +2,8 @@
 
 use super::super::ask::{self, Leader};
 use super::super::context::{Context, api_error};
-use super::super::runtime::address_of;
+use super::super::plan::ports::Ports;
+use super::super::runtime::addresses;
 use super::tell::{self, Wait};
 use crate::crd::check::Violation;
 use crate::crd::{
@@ -211,7 +212,7 @@ async fn find_ground<O: Operation>(
         return Ok(Err(Wait::For("RuntimeNotReady", message)));
     }
     let masters = masters_of(&namespace, name, context).await?;
-    let addresses: Vec<String> = masters.iter().filter_map(address_of).collect();
+    let addresses = addresses(Ports::of(&runtime), &masters);
     let Some(leader) = ask::leader(&addresses, &context.tasks).await else {
         return Ok(Err(Wait::For("RuntimeNotReady", format!("no master of {name} leads"))));
     };

@@ -1,6 +1,6 @@
 //! The files that pods of a runtime read: properties, the member list, the mounts.
 
-use super::names::{FUSE_WEB, HOLDER_FOLDER, MASTER_RAFT, MASTER_RPC, MASTER_WEB, WORKER_RPC, WORKER_WEB};
+use super::names::HOLDER_FOLDER;
 use super::{Given, HOME};
 use crate::crd::{Level, bytes_of};
 use goosefs_core::{Error, Result};
@@ -85,22 +85,22 @@ pub(crate) fn properties(given: &Given<'_>) -> Result<BTreeMap<String, String>> 
             (0..given.masters).map(|slot| format!("{}:{port}", given.names.master(slot))).collect();
         all.join(",")
     };
-    set("goosefs.master.rpc.addresses", masters(MASTER_RPC));
-    set("goosefs.master.embedded.journal.addresses", masters(MASTER_RAFT));
-    set("goosefs.master.rpc.port", MASTER_RPC.to_string());
-    set("goosefs.master.web.port", MASTER_WEB.to_string());
-    set("goosefs.master.embedded.journal.port", MASTER_RAFT.to_string());
+    set("goosefs.master.rpc.addresses", masters(given.ports.master_rpc));
+    set("goosefs.master.embedded.journal.addresses", masters(given.ports.master_raft));
+    set("goosefs.master.rpc.port", given.ports.master_rpc.to_string());
+    set("goosefs.master.web.port", given.ports.master_web.to_string());
+    set("goosefs.master.embedded.journal.port", given.ports.master_raft.to_string());
     set("goosefs.master.bind.host", "0.0.0.0".to_owned());
     set("goosefs.master.journal.folder", "/journal".to_owned());
     set("goosefs.master.cluster.file", format!("{HOME}/cluster/cluster.json"));
     set("goosefs.master.mounts.file", format!("{HOME}/mounts/mounts.json"));
     set("goosefs.master.mount.table.root.ufs", "/underFSStorage".to_owned());
     set("goosefs.master.mount.table.root.readonly", "true".to_owned());
-    set("goosefs.worker.rpc.port", WORKER_RPC.to_string());
-    set("goosefs.worker.web.port", WORKER_WEB.to_string());
+    set("goosefs.worker.rpc.port", given.ports.worker_rpc.to_string());
+    set("goosefs.worker.web.port", given.ports.worker_web.to_string());
     set("goosefs.worker.data.server.domain.socket.address", format!("{HOME}/socket/worker.sock"));
     set("goosefs.fuse.web.bind.host", "0.0.0.0".to_owned());
-    set("goosefs.fuse.web.port", FUSE_WEB.to_string());
+    set("goosefs.fuse.web.port", given.ports.fuse_web.to_string());
     set("goosefs.fuse.mount.point", given.names.mount_point());
     set("goosefs.fuse.fs.name", given.names.mount_source());
     set("goosefs.fuse.holder.sockets", holders().join(","));
@@ -137,10 +137,11 @@ pub(crate) fn properties_text(properties: &BTreeMap<String, String>) -> String {
     properties.iter().map(line).collect()
 }
 
-/// `cluster.json`: who the masters are, and whether ones with empty folders may begin a cluster.
+/// `cluster.json`: who the masters are, whether ones with empty folders may begin a cluster, and which shall go on alone.
 pub(crate) fn cluster(given: &Given<'_>) -> Value {
+    let raft = given.ports.master_raft;
     let masters: Vec<String> =
-        (0..given.masters).map(|slot| format!("{}:{MASTER_RAFT}", given.names.master(slot))).collect();
+        (0..given.masters).map(|slot| format!("{}:{raft}", given.names.master(slot))).collect();
     let mut all = json!({
         "clusterId": given.cluster_id,
         "epoch": given.epoch,
@@ -149,6 +150,9 @@ pub(crate) fn cluster(given: &Given<'_>) -> Value {
     });
     if let Some(offer) = &given.restore {
         all["restore"] = json!(offer);
+    }
+    if let Some(slot) = given.force {
+        all["force"] = json!({"slot": slot, "epoch": given.epoch});
     }
     all
 }

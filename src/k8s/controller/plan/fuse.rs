@@ -1,6 +1,6 @@
 //! FUSE: a DaemonSet that shows the namespace as a directory on nodes with its label.
 
-use super::names::{FUSE_WEB, HOLDER_FOLDER};
+use super::names::HOLDER_FOLDER;
 use super::pods::{
     config, container, definitions, environment, spec, template, user_volumes, without_nothing,
 };
@@ -45,12 +45,12 @@ pub(crate) fn daemon_set(given: &Given<'_>) -> Object {
     let fields = json!({
         "command": command,
         "env": environment(&own.env),
-        "ports": [{"name": "web", "containerPort": FUSE_WEB, "protocol": "TCP"}],
+        "ports": [{"name": "web", "containerPort": given.ports.fuse_web, "protocol": "TCP"}],
         "resources": own.resources,
         "securityContext": {"privileged": true, "runAsUser": 0},
         "volumeMounts": mounts,
     });
-    let container = container(given, ROLE, Some(&version), FUSE_WEB, fields);
+    let container = container(given, ROLE, Some(&version), given.ports.fuse_web, fields);
     let mut selector = json!(own.node_selector);
     selector[given.names.fuse_label()] = json!("true");
     let tolerations = match own.tolerations.as_slice() {

@@ -1,6 +1,5 @@
 //! Masters: a StatefulSet, a Service for each so that they find one another before they are ready, a disruption budget.
 
-use super::names::{MASTER_RAFT, MASTER_RPC, MASTER_WEB};
 use super::pods::{
     config, container, definitions, environment, spec, template, user_volumes, without_nothing,
 };
@@ -38,7 +37,7 @@ fn service(given: &Given<'_>, name: &str, slot: Option<usize>) -> Object {
                 "clusterIP": "None",
                 "publishNotReadyAddresses": true,
                 "selector": selector,
-                "ports": [port("rpc", MASTER_RPC), port("web", MASTER_WEB), port("raft", MASTER_RAFT)],
+                "ports": [port("rpc", given.ports.master_rpc), port("web", given.ports.master_web), port("raft", given.ports.master_raft)],
             }
         }),
     );
@@ -90,14 +89,14 @@ fn stateful_set(given: &Given<'_>) -> Object {
         "command": command,
         "env": environment(&own.env),
         "ports": [
-            {"name": "rpc", "containerPort": MASTER_RPC, "protocol": "TCP"},
-            {"name": "web", "containerPort": MASTER_WEB, "protocol": "TCP"},
-            {"name": "raft", "containerPort": MASTER_RAFT, "protocol": "TCP"},
+            {"name": "rpc", "containerPort": given.ports.master_rpc, "protocol": "TCP"},
+            {"name": "web", "containerPort": given.ports.master_web, "protocol": "TCP"},
+            {"name": "raft", "containerPort": given.ports.master_raft, "protocol": "TCP"},
         ],
         "resources": own.resources,
         "volumeMounts": mounts,
     });
-    let container = container(given, ROLE, None, MASTER_WEB, fields);
+    let container = container(given, ROLE, None, given.ports.master_web, fields);
     let apart = json!({
         "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
             {"weight": 100, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": given.names.selector(ROLE)}}},

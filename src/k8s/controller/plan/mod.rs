@@ -8,21 +8,25 @@ pub(crate) mod files;
 pub(crate) mod fuse;
 pub(crate) mod fuse_node;
 pub(crate) mod hand_over;
+pub(crate) mod journals;
 mod masters;
 pub(crate) mod names;
 pub(crate) mod nodes;
 mod pods;
+pub(crate) mod ports;
 pub(crate) mod restore;
 pub(crate) mod roll;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wipe;
-mod workers;
+pub(crate) mod worker_node;
+pub(crate) mod workers;
 
 use crate::crd::{Dataset, GooseFSRuntime, Level};
 use goosefs_core::Result;
 use kube::ResourceExt;
 use names::Names;
+use ports::Ports;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -55,6 +59,8 @@ pub(crate) struct Given<'a> {
     pub(crate) runtime: &'a GooseFSRuntime,
     /// Image of pods when the runtime names none.
     pub(crate) image: &'a str,
+    /// Ports of its parts.
+    pub(crate) ports: Ports,
     /// CSI driver of the volume.
     pub(crate) driver: &'a str,
     /// Number of masters.
@@ -71,6 +77,8 @@ pub(crate) struct Given<'a> {
     pub(crate) bootstrap: bool,
     /// Where a backup is offered that the cluster begins with.
     pub(crate) restore: Option<String>,
+    /// Slot of the master whose data alone the cluster is to go on with.
+    pub(crate) force: Option<i32>,
     /// Values of Secrets that the Dataset refers to: by Secret, then by key.
     pub(crate) secrets: BTreeMap<String, BTreeMap<String, String>>,
     /// Generation of the mounts file.
@@ -93,6 +101,7 @@ impl<'a> Given<'a> {
             dataset,
             runtime,
             image,
+            ports: Ports::of(runtime),
             driver,
             masters: masters_of(runtime),
             master_pods: masters_of(runtime),
@@ -101,6 +110,7 @@ impl<'a> Given<'a> {
             epoch: 0,
             bootstrap: false,
             restore: None,
+            force: None,
             secrets: BTreeMap::new(),
             mounts_generation: 0,
             config_mark: String::new(),

@@ -2,18 +2,6 @@
 
 use serde_json::{Value, json};
 
-/// Port of masters for clients, in pods with a network of their own.
-pub(crate) const MASTER_RPC: u16 = 26000;
-/// Port of masters for probes and metrics.
-pub(crate) const MASTER_WEB: u16 = 26001;
-/// Port of masters for one another.
-pub(crate) const MASTER_RAFT: u16 = 26002;
-/// Port of workers for clients.
-pub(crate) const WORKER_RPC: u16 = 26003;
-/// Port of workers for probes and metrics.
-pub(crate) const WORKER_WEB: u16 = 26004;
-/// Port of FUSE pods for probes and metrics.
-pub(crate) const FUSE_WEB: u16 = 26005;
 /// Port of the pod that offers a backup.
 pub(crate) const BACKUP_OFFER: u16 = 26006;
 

@@ -1,6 +1,6 @@
 //! What pods of all parts have in common.
 
-use super::{Given, HOME};
+use super::{Given, HOME, ports};
 use crate::crd::{PodMetadata, Version};
 use k8s_openapi::api::core::v1::LocalObjectReference;
 use serde_json::{Map, Value, json};
@@ -141,6 +141,9 @@ pub(super) fn spec(given: &Given<'_>, secrets: &[LocalObjectReference], more: Va
         given.runtime.spec.image_pull_secrets.iter().chain(secrets).map(|secret| json!(secret)).collect();
     if !secrets.is_empty() {
         merge(&mut all, json!({"imagePullSecrets": secrets}));
+    }
+    if ports::on_nodes(given.runtime) {
+        merge(&mut all, json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"}));
     }
     merge(&mut all, more);
     without_nothing(all)

@@ -8,6 +8,7 @@ fn given<'a>(dataset: &'a Dataset, runtime: &'a GooseFSRuntime) -> Given<'a> {
         dataset,
         runtime,
         image: "goosefs:1",
+        ports: Ports::default(),
         driver: "fuse.csi.fluid.io",
         masters: masters_of(runtime),
         master_pods: masters_of(runtime),
@@ -16,6 +17,7 @@ fn given<'a>(dataset: &'a Dataset, runtime: &'a GooseFSRuntime) -> Given<'a> {
         epoch: 1,
         bootstrap: true,
         restore: None,
+        force: None,
         secrets: BTreeMap::new(),
         mounts_generation: 1,
         config_mark: "m".to_owned(),
@@ -118,6 +120,13 @@ fn the_last_pod_on_a_node_takes_away_the_runtimes_folders_only() {
     let elsewhere = wipe::pod(&given, "n2", false).unwrap();
     assert_eq!(command(&elsewhere)[4..], ["default", "hbase", "/wipe/sockets"]);
     assert_ne!(elsewhere.name(), pod.name());
+    let moved = wipe::elsewhere(&pod, "default", "fluid-system");
+    assert_eq!(
+        (moved.name(), moved.namespace()),
+        (&*format!("default-{}", pod.name()), Some("fluid-system"))
+    );
+    assert_eq!(moved.0["metadata"]["ownerReferences"], Value::Null);
+    assert_eq!(moved.0["spec"], pod.0["spec"]);
 }
 
 fn command(pod: &Object) -> Vec<&str> {

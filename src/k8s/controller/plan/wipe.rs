@@ -14,6 +14,9 @@ pub(crate) const ROLE: &str = "goosefs-wipe";
 /// Value of labels `app` and `role` of pods that end a mount of a runtime which goes on elsewhere.
 pub(crate) const UNMOUNT_ROLE: &str = "goosefs-unmount";
 
+/// Value of labels `app` and `role` of pods that take away the folders of a worker which has left a node.
+pub(crate) const FOLDERS_ROLE: &str = "goosefs-folders";
+
 /// Ends the mount, if one was left; removes the runtime's folder below each argument, and the namespace's when it was the
 /// last in it. Folders of mounts are removed only when they are empty: what is mounted must never be deleted.
 const SCRIPT: &str = r#"namespace=$1 name=$2 mounts=/runtime-mnt/goosefs
@@ -26,14 +29,35 @@ done
 cd "$mounts" && rmdir -- "$namespace/$name/goosefs-fuse" "$namespace/$name" "$namespace" 2>/dev/null
 exit 0"#;
 
-/// The last pod of a runtime on a node, which may have `cached`.
+/// Removes the runtime's folder below each argument, and the namespace's when it was the last in it.
+const FOLDERS_SCRIPT: &str = r#"namespace=$1 name=$2
+shift 2
+for folder in "$@"; do
+    rm -rf -- "$folder/$namespace/$name" || exit 1
+    rmdir -- "$folder/$namespace" 2>/dev/null
+done
+exit 0"#;
+
+/// The pod that takes away what a worker has left on a node; nothing where tiers are not folders of nodes.
 ///
 /// # Errors
 /// `InvalidArgument` for a quota that is no size.
-pub(crate) fn pod(given: &Given<'_>, node: &str, cached: bool) -> Result<Object> {
-    let mut places = vec![("/var/run/goosefs".to_owned(), "/wipe/sockets".to_owned())];
+pub(crate) fn folders_pod(given: &Given<'_>, node: &str) -> Result<Option<Object>> {
+    let places = tiers(given)?;
+    if places.is_empty() {
+        return Ok(None);
+    }
+    let mut command = ["/bin/bash", "-c", FOLDERS_SCRIPT, "folders"].map(str::to_owned).to_vec();
+    command.extend([given.names.namespace.clone(), given.names.name.clone()]);
+    command.extend(places.iter().map(|(_, inside)| inside.clone()));
+    Ok(Some(on_node(given, node, FOLDERS_ROLE, &command, &places)))
+}
+
+/// Folders of nodes that tiers lie in, and where a pod that cleans has them.
+fn tiers(given: &Given<'_>) -> Result<Vec<(String, String)>> {
+    let mut places = Vec::new();
     for (level_number, level) in given.levels().iter().enumerate() {
-        if level.volume_type != VolumeType::HostPath || !cached {
+        if level.volume_type != VolumeType::HostPath {
             continue;
         }
         for folder in folders(given, level_number, level)? {
@@ -42,10 +66,35 @@ pub(crate) fn pod(given: &Given<'_>, node: &str, cached: bool) -> Result<Object>
             places.push((base, format!("/wipe/{}", folder.volume)));
         }
     }
+    Ok(places)
+}
+
+/// The last pod of a runtime on a node, which may have `cached`.
+///
+/// # Errors
+/// `InvalidArgument` for a quota that is no size.
+pub(crate) fn pod(given: &Given<'_>, node: &str, cached: bool) -> Result<Object> {
+    let mut places = vec![("/var/run/goosefs".to_owned(), "/wipe/sockets".to_owned())];
+    if cached {
+        places.extend(tiers(given)?);
+    }
     let mut command = ["/bin/bash", "-c", SCRIPT, "wipe"].map(str::to_owned).to_vec();
     command.extend([given.names.namespace.clone(), given.names.name.clone()]);
     command.extend(places.iter().map(|(_, inside)| inside.clone()));
     Ok(on_node(given, node, ROLE, &command, &places))
+}
+
+/// The same pod in another namespace, for a runtime whose own is being deleted: whoever makes it must delete it.
+pub(crate) fn elsewhere(pod: &Object, from: &str, to: &str) -> Object {
+    let mut moved = pod.clone();
+    let metadata = &mut moved.0["metadata"];
+    metadata["name"] = json!(format!("{from}-{}", pod.name()));
+    metadata["namespace"] = json!(to);
+    // What owns it must be in its namespace.
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.remove("ownerReferences");
+    }
+    moved
 }
 
 /// The pod that ends the mount of a node, and does nothing else.

@@ -2,7 +2,6 @@
 
 use super::files::folders;
 use super::masters::{security, tolerations};
-use super::names::{WORKER_RPC, WORKER_WEB};
 use super::pods::{
     config, container, definitions, environment, spec, template, user_volumes, without_nothing,
 };
@@ -11,7 +10,8 @@ use crate::crd::{Component, VolumeType};
 use goosefs_core::Result;
 use serde_json::{Value, json};
 
-const ROLE: &str = "goosefs-worker";
+/// Value of label `role` of workers.
+pub(crate) const ROLE: &str = "goosefs-worker";
 
 pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
     let default = Component::default();
@@ -43,13 +43,13 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
         "command": command,
         "env": environment(&own.env),
         "ports": [
-            {"name": "rpc", "containerPort": WORKER_RPC, "protocol": "TCP"},
-            {"name": "web", "containerPort": WORKER_WEB, "protocol": "TCP"},
+            {"name": "rpc", "containerPort": given.ports.worker_rpc, "protocol": "TCP"},
+            {"name": "web", "containerPort": given.ports.worker_web, "protocol": "TCP"},
         ],
         "resources": own.resources,
         "volumeMounts": mounts,
     });
-    let container = container(given, ROLE, None, WORKER_WEB, fields);
+    let container = container(given, ROLE, None, given.ports.worker_web, fields);
     let mut selector = json!(own.node_selector);
     selector[given.names.worker_label()] = json!("true");
     let pod = spec(

@@ -1,0 +1,121 @@
+//! Journals that are lost: said, and the cluster begun anew, or gone on with from one master, where [`plan::journals`]
+//! says so.
+
+use super::ask;
+use super::context::{Context, api_error};
+use super::phase::set_condition;
+use super::plan::journals::{self, ORDER, Step};
+use super::plan::{self, Given};
+use super::runtime::addresses_of_masters;
+use super::tell;
+use crate::crd::{GooseFSRuntime, GooseFSRuntimeStatus};
+use goosefs_core::Result;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+/// The condition that says so.
+const LOST: &str = "JournalLost";
+
+/// Brings the epoch, and what is said of journals, up to date in `status`; what it says counts from the next time on.
+pub(super) async fn look(
+    given: &Given<'_>,
+    seen: &tell::Seen,
+    status: &mut GooseFSRuntimeStatus,
+    context: &Context,
+) -> Result<()> {
+    let leads = seen.cluster.as_ref().map(|cluster| cluster.epoch);
+    let each = match leads {
+        None if !given.bootstrap => {
+            ask::each(&addresses_of_masters(given, context).await?, &context.tasks).await
+        }
+        _ => Vec::new(),
+    };
+    let order = given.runtime.annotations().get(ORDER).map(String::as_str);
+    let name = given.names.masters();
+    let step = journals::next(&journals::Seen {
+        leads,
+        epoch: given.epoch,
+        begun: !given.bootstrap,
+        durable: given.durable,
+        masters: given.masters,
+        pods: seen.master_pods.len(),
+        each: &each,
+        order,
+        name: &name,
+    });
+    let runtime = given.runtime;
+    status.epoch = Some(given.epoch);
+    let mut force = status.journal.as_ref().and_then(|journal| journal.force);
+    match step {
+        Step::Nothing => {}
+        Step::Led(epoch) => {
+            force = None;
+            status.epoch = Some(epoch);
+            // It stays for people to read that it was, and from when on it is not.
+            if status.conditions.iter().any(|condition| condition.type_ == LOST) {
+                say(status, runtime, false, "ClusterGoesOn", format!("a master leads in epoch {epoch}"));
+            }
+        }
+        Step::Obeyed(epoch) => {
+            force = None;
+            status.epoch = Some(epoch);
+            let note =
+                format!("the cluster goes on in epoch {epoch} as {ORDER}={} says", order.unwrap_or_default());
+            say(status, runtime, false, "ClusterGoesOn", note.clone());
+            context.event(runtime, false, "NewClusterForced", note).await;
+            take_order_away(given, context).await?;
+        }
+        Step::NotNeeded => {
+            let note = "a master leads, so most journals are there".to_owned();
+            context.event(runtime, true, "ForceNewClusterNotNeeded", note).await;
+            take_order_away(given, context).await?;
+        }
+        Step::Refused(why) => {
+            context.event(runtime, true, "ForceNewClusterRefused", why).await;
+            take_order_away(given, context).await?;
+        }
+        Step::Begin(epoch, lost) => {
+            status.epoch = Some(epoch);
+            status.bootstrapped = false;
+            let note = format!(
+                "{lost}: the cluster begins anew in epoch {epoch}; files that only the cache had are lost"
+            );
+            say(status, runtime, true, "BegunAnew", note.clone());
+            context.event(runtime, true, LOST, note).await;
+            if order.is_some() {
+                take_order_away(given, context).await?;
+            }
+        }
+        Step::Force(slot) => force = i32::try_from(slot).ok(),
+        Step::Ask(what) => {
+            if say(status, runtime, true, "MajorityLost", what.clone()) {
+                context.event(runtime, true, LOST, what).await;
+            }
+        }
+    }
+    if let Some(journal) = &mut status.journal {
+        journal.force = force;
+    }
+    Ok(())
+}
+
+/// Sets the condition; whether it says something new.
+fn say(
+    status: &mut GooseFSRuntimeStatus,
+    runtime: &GooseFSRuntime,
+    lost: bool,
+    reason: &str,
+    message: String,
+) -> bool {
+    let before = status.conditions.clone();
+    set_condition(&mut status.conditions, LOST, lost, reason, message, runtime.metadata.generation);
+    before != status.conditions
+}
+
+async fn take_order_away(given: &plan::Given<'_>, context: &Context) -> Result<()> {
+    let api: Api<GooseFSRuntime> = Api::namespaced(context.client.clone(), &given.names.namespace);
+    let patch = json!({"metadata": {"annotations": {ORDER: null}}});
+    let patched = api.patch(&given.names.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.map(drop).map_err(|error| api_error("take the order from the runtime", error))
+}
