@@ -29,6 +29,13 @@ done
 cd "$mounts" && rmdir -- "$namespace/$name/goosefs-fuse" "$namespace/$name" "$namespace" 2>/dev/null
 exit 0"#;
 
+/// Ends the mount at the third argument, and removes its folders when they are empty: what is mounted must never be deleted.
+const UNMOUNT_SCRIPT: &str = r#"namespace=$1 name=$2
+shift 2
+goosefs csi unmount "$@" || exit 1
+cd /runtime-mnt/goosefs && rmdir -- "$namespace/$name/goosefs-fuse" "$namespace/$name" "$namespace" 2>/dev/null
+exit 0"#;
+
 /// Removes the runtime's folder below each argument, and the namespace's when it was the last in it.
 const FOLDERS_SCRIPT: &str = r#"namespace=$1 name=$2
 shift 2
@@ -97,10 +104,10 @@ pub(crate) fn elsewhere(pod: &Object, from: &str, to: &str) -> Object {
     moved
 }
 
-/// The pod that ends the mount of a node, and does nothing else.
+/// The pod that ends the mount of a node and removes its empty folders.
 pub(crate) fn unmount_pod(given: &Given<'_>, node: &str) -> Object {
-    let mut command = vec!["goosefs", "csi", "unmount"].into_iter().map(str::to_owned).collect::<Vec<_>>();
-    command.push(given.names.mount_point());
+    let mut command = ["/bin/bash", "-c", UNMOUNT_SCRIPT, "unmount"].map(str::to_owned).to_vec();
+    command.extend([given.names.namespace.clone(), given.names.name.clone(), given.names.mount_point()]);
     command.extend(holders().map(|holder| format!("--holder={holder}")));
     let sockets = (given.names.socket_folder(), format!("{HOME}/socket"));
     on_node(given, node, UNMOUNT_ROLE, &command, &[sockets])
