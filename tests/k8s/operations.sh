@@ -160,7 +160,10 @@ restores() {
     local known=$1 leader=$2 folder=$3
     cp "$folder/metadata-backup-hbase-default.gz" "$K8S_RUN/whole.gz"
     printf damaged | dd of="$folder/metadata-backup-hbase-default.gz" bs=1 seek=60 conv=notrunc status=none
-    restored copy '{path: "pvc://backups/daily"}'
+    restored copy '{path: "pvc://backups/nightly"}'
+    eventually 30 "a backup that is not there is the masters' reason" says 'NotReady there is no backup in pvc://backups/nightly' \
+        kubectl get goosefsruntime copy -o 'jsonpath={.status.masterPhase} {.status.masterReason}'
+    kubectl patch dataset copy --type merge -p '{"spec": {"dataRestoreLocation": {"path": "pvc://backups/daily"}}}' >/dev/null
     eventually 30 "a damaged backup is named as the masters' reason" says 'metadata-backup-hbase-default.gz in pvc://backups/daily is damaged' \
         kubectl get goosefsruntime copy -o 'jsonpath={.status.masterPhase} {.status.masterReason}'
     contains "and by an event" RestoreFailed "$(reasons_of copy)"

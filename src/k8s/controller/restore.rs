@@ -35,12 +35,13 @@ pub(super) async fn backup(given: &Given<'_>, context: &Context) -> Result<Backu
     let selector = format!("app={},release={}", restore::ROLE, given.names.name);
     let listed = pods.list(&ListParams::default().labels(&selector)).await;
     let found = listed.map_err(|error| api_error("list pods", error))?.items.into_iter().next();
-    if !given.bootstrap || given.epoch != 1 {
-        if let Some(pod) = found {
-            pods.delete(&pod.name_any(), &DeleteParams::default())
-                .await
-                .map_err(|error| api_error("delete the pod that offered a backup", error))?;
-        }
+    let begins = given.bootstrap && given.epoch == 1;
+    if let Some(pod) = found.as_ref().filter(|pod| !begins || restore::is_stale(pod, location)) {
+        pods.delete(&pod.name_any(), &DeleteParams::default())
+            .await
+            .map_err(|error| api_error("delete the pod that offered a backup", error))?;
+    }
+    if !begins {
         return Ok(Backup::None);
     }
     match found {

@@ -64,6 +64,16 @@ impl Operation for DataBackup {
                 };
                 self.begun(status, &pod);
             }
+            // Of another DataBackup of this name, which was deleted, or somebody's own.
+            Some(pod)
+                if pod
+                    .owner_references()
+                    .iter()
+                    .all(|owner| Some(&owner.uid) != self.metadata.uid.as_ref()) =>
+            {
+                let message = format!("pod {name} is there already and is not of this DataBackup");
+                tell::waits(status, "PodNameIsTaken", message, self.metadata.generation);
+            }
             Some(pod) => {
                 self.begun(status, &pod);
                 self.follow(status, &pod);
@@ -106,6 +116,7 @@ impl DataBackup {
         let took = self.creation_timestamp().map(|time| Timestamp::now().duration_since(time.0));
         let took = took.and_then(|took| Duration::try_from(took).ok()).unwrap_or_default();
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        status.infos.remove("Waiting");
         match phase {
             Some("Succeeded") => {
                 let said = said_by(pod);
@@ -118,11 +129,7 @@ impl DataBackup {
             Some("Failed") => {
                 tell::fail(status, "DataOperationFailed", said_by(pod), took, generation);
             }
-            _ => match held_up(pod) {
-                Some(message) => status.infos.insert("Waiting".to_owned(), message),
-                None => status.infos.remove("Waiting"),
-            }
-            .map_or((), drop),
+            _ => status.infos.extend(held_up(pod).map(|message| ("Waiting".to_owned(), message))),
         }
     }
 }

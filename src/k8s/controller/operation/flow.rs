@@ -252,7 +252,7 @@ async fn end<O: Operation>(object: &O, context: &Context) -> Result<Action> {
     if !object.finalizers().iter().any(|one| one == O::FINALIZER) {
         return Ok(Action::await_change());
     }
-    if tell::executes(&object.status()) {
+    if tell::is_under_way(&object.status()) {
         match find_ground(object, true, context).await? {
             Ok(ground) => object.cancel(&ground, context).await?,
             Err(_) if is_served(object, context).await? && !waited_long(object) => {

@@ -5,6 +5,8 @@ use super::pods::{self, environment, spec};
 use super::{Given, Object, masters, object};
 use crate::crd::{Component, DataRestoreLocation, Place};
 use goosefs_core::Result;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -34,6 +36,23 @@ if [ -f "$about" ]; then
 fi
 gunzip -c "$file" >/work/backup 2>/work/why || die "${file##*/} in $place is damaged: $(cat /work/why)"
 exec goosefs controller offer-backup /work/backup --listen "$6""#;
+
+/// Annotation of the pod: the place that it was made for.
+const PLACE: &str = "goosefs.data.fluid.io/restore";
+
+/// Whether a pod is of no use any more: it was put out, or another place is asked for since.
+pub(crate) fn is_stale(pod: &Pod, location: &DataRestoreLocation) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded")) || pod.annotations().get(PLACE) != Some(&said(location))
+}
+
+fn said(location: &DataRestoreLocation) -> String {
+    format!(
+        "{} {}",
+        location.path.as_deref().unwrap_or_default(),
+        location.node_name.as_deref().unwrap_or_default()
+    )
+}
 
 pub(crate) fn pod_name(given: &Given<'_>) -> String {
     format!("{}-restore", given.names.name)
@@ -98,6 +117,7 @@ pub(crate) fn pod(given: &Given<'_>, location: &DataRestoreLocation) -> Result<O
             }))
         }),
     );
+    pod.0["metadata"]["annotations"] = json!({PLACE: said(location)});
     pod.0["metadata"]["labels"]["app"] = json!(ROLE);
     pod.0["metadata"]["labels"]["role"] = json!(ROLE);
     Ok(pod)

@@ -214,6 +214,12 @@ fn the_pod_that_offers_a_backup_has_its_folder() {
     );
     assert_eq!(arguments(&pod), arguments_of("one.gz", "local:///a/one.gz"));
     assert_eq!(mounted(&of("local:///a"))["hostPath"]["path"], "/a");
+    let is = |made_for: &str, asked_for: &str| {
+        let pod = serde_json::from_value(of(made_for).0).unwrap();
+        let location = json!({"path": asked_for, "nodeName": "n2"});
+        restore::is_stale(&pod, &serde_json::from_value(location).unwrap())
+    };
+    assert!(!is("local:///a", "local:///a") && is("local:///a", "local:///b"));
     let mut given = given(&dataset, &runtime);
     given.restore = Some("10.0.0.7:26006".to_owned());
     assert_eq!(files::cluster(&given)["restore"], "10.0.0.7:26006");
