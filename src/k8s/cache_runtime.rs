@@ -5,7 +5,7 @@
 
 use crate::controller::phase::{percentage, size};
 use crate::controller::plan::files::properties_text;
-use crate::controller::plan::names::{FUSE_WEB, MASTER_RAFT, MASTER_RPC, MASTER_WEB, WORKER_RPC, WORKER_WEB};
+use crate::controller::plan::ports::Ports;
 use crate::crd::bytes_of;
 use goosefs_core::{Code, Error, Result};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -122,6 +122,7 @@ pub fn files(text: &str, part: Part, home: &str, key: impl Fn(&str) -> Result<St
 }
 
 fn properties(described: &Described, part: Part, home: &str) -> Result<BTreeMap<String, String>> {
+    let ports = Ports::default();
     let mut all = BTreeMap::new();
     let mut set = |key: &str, value: String| all.insert(key.to_owned(), value);
     let Component { name, service, replicas, .. } = &described.master;
@@ -130,20 +131,20 @@ fn properties(described: &Described, part: Part, home: &str) -> Result<BTreeMap<
             (0..*replicas.max(&1)).map(|slot| format!("{name}-{slot}.{}:{port}", service.name)).collect();
         all.join(",")
     };
-    set("goosefs.master.rpc.addresses", masters(MASTER_RPC));
-    set("goosefs.master.embedded.journal.addresses", masters(MASTER_RAFT));
-    set("goosefs.master.rpc.port", MASTER_RPC.to_string());
-    set("goosefs.master.web.port", MASTER_WEB.to_string());
-    set("goosefs.master.embedded.journal.port", MASTER_RAFT.to_string());
+    set("goosefs.master.rpc.addresses", masters(ports.master_rpc));
+    set("goosefs.master.embedded.journal.addresses", masters(ports.master_raft));
+    set("goosefs.master.rpc.port", ports.master_rpc.to_string());
+    set("goosefs.master.web.port", ports.master_web.to_string());
+    set("goosefs.master.embedded.journal.port", ports.master_raft.to_string());
     set("goosefs.master.bind.host", "0.0.0.0".to_owned());
     set("goosefs.master.journal.folder", "/journal".to_owned());
     set("goosefs.master.mounts.file", format!("{home}/mounts/mounts.json"));
     set("goosefs.master.mount.table.root.ufs", "/underFSStorage".to_owned());
     set("goosefs.master.mount.table.root.readonly", "true".to_owned());
-    set("goosefs.worker.rpc.port", WORKER_RPC.to_string());
-    set("goosefs.worker.web.port", WORKER_WEB.to_string());
+    set("goosefs.worker.rpc.port", ports.worker_rpc.to_string());
+    set("goosefs.worker.web.port", ports.worker_web.to_string());
     set("goosefs.fuse.web.bind.host", "0.0.0.0".to_owned());
-    set("goosefs.fuse.web.port", FUSE_WEB.to_string());
+    set("goosefs.fuse.web.port", ports.fuse_web.to_string());
     set("goosefs.fuse.mount.point", described.target_path.clone());
     let levels = &described.worker.tiered_store_levels;
     if !levels.is_empty() {

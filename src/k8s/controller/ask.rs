@@ -54,10 +54,10 @@ pub(super) struct Cluster {
 
 /// What a master that need not lead says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Alone {
-    pub(super) slot: usize,
+pub(crate) struct Alone {
+    pub(crate) slot: usize,
     /// Epoch of the data that it has; none when its folder is new.
-    pub(super) epoch: Option<i64>,
+    pub(crate) epoch: Option<i64>,
 }
 
 /// Size of what is in the storages.
