@@ -116,6 +116,15 @@ fn cache_states(given: &Given<'_>, seen: &Seen, total: Option<u64>) -> Result<BT
     ]))
 }
 
+/// How well a part is in a phase.
+fn rank(phase: &str) -> u8 {
+    match phase {
+        "Ready" => 2,
+        "PartialReady" => 1,
+        _ => 0,
+    }
+}
+
 /// One event for each thing that changed. Each has a reason of its own: events of one reason are taken for repetitions.
 pub(super) fn transitions(
     before: &GooseFSRuntimeStatus,
@@ -129,7 +138,7 @@ pub(super) fn transitions(
     ];
     for (part, old, new, why) in phases {
         if let Some(new) = new.as_ref().filter(|_| old != new) {
-            let worse = old.as_deref() == Some("Ready");
+            let worse = old.as_deref().is_some_and(|old| rank(new) < rank(old));
             all.push((worse, format!("{part}{new}"), why.clone().unwrap_or_default()));
         }
     }
