@@ -27,6 +27,9 @@ const KIND: &str = "CSIPlugin";
 /// The version of CSI that kubelet is told.
 const VERSION: &str = "1.0.0";
 
+/// Between two looks for the plugin's socket where changes cannot be heard of.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// What the registrar is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -97,28 +100,43 @@ async fn until_served(socket: &Path) -> Result<()> {
     let failed = |error: std::io::Error| Error::io(format!("wait for {}", socket.display()), error);
     let folder = socket.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
-        .map_err(|error| failed(error.into()))?;
-    // IN_ATTRIB comes once its server listens: it then says who may connect.
-    let events = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ATTRIB;
-    inotify.add_watch(folder, events).map_err(|error| failed(error.into()))?;
-    let inotify = OwnedFd::from(inotify);
-    // SAFETY: the descriptor moves in, and nobody else has it.
-    #[allow(unsafe_code)]
-    let changes = unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) };
-    let changes = changes.map_err(|error| failed(error.into()))?;
+    let changes = match watch_folder(folder) {
+        Ok(changes) => Some(changes),
+        Err(error) => {
+            // A node has few of these for all that root runs.
+            tracing::info!(folder = %folder.display(), %error, "changes are looked for instead of heard of");
+            None
+        }
+    };
     let mut told = false;
     while let Err(error) = UnixStream::connect(socket).await {
         if !told {
             told = true;
             tracing::info!(socket = %socket.display(), %error, "waiting for the plugin");
         }
+        let Some(changes) = &changes else {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        };
         let mut guard = changes.readable().await.map_err(failed)?;
         let mut events = [0; 4096];
         while nix::unistd::read(changes.get_ref(), &mut events).is_ok_and(|count| count > 0) {}
         guard.clear_ready();
     }
     Ok(())
+}
+
+/// Readable when a socket comes to be in `folder`, or begins to be served.
+fn watch_folder(folder: &Path) -> std::io::Result<AsyncFd<OwnedFd>> {
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    // IN_ATTRIB comes once its server listens: it then says who may connect.
+    let events = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ATTRIB;
+    inotify.add_watch(folder, events)?;
+    let inotify = OwnedFd::from(inotify);
+    // SAFETY: the descriptor moves in, and nobody else has it.
+    #[allow(unsafe_code)]
+    let changes = unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) };
+    changes.map_err(std::io::Error::from)
 }
 
 impl Running {
