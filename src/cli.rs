@@ -190,6 +190,9 @@ pub struct CsiArgs {
     /// The folder below which FUSE pods mount: volumes show nothing else of the node
     #[arg(long, env = "MOUNT_ROOT", default_value = "/runtime-mnt", value_name = "DIR")]
     pub mount_root: PathBuf,
+    /// kubelet's folder: volumes of pods below it that show an ended mount are shown the runtime's next one
+    #[arg(long, default_value = "/var/lib/kubelet", value_name = "DIR")]
+    pub kubelet_root: PathBuf,
     /// The socket on which FUSE processes leave their mounts (goosefs.fuse.holder.sockets), so that the next one goes on
     /// with them; .goosefs/holder.sock in --mount-root by default
     #[arg(long, value_name = "PATH")]

@@ -29,6 +29,7 @@ pub(super) fn run(args: CsiArgs, define: Vec<String>) -> ExitCode {
             driver: args.driver,
             holder: args.holder.unwrap_or_else(|| args.mount_root.join(".goosefs/holder.sock")),
             takeover: Duration::from_secs(args.takeover_seconds),
+            kubelet: args.kubelet_root,
             mount_root: args.mount_root,
         };
         csi::start(config).await.map(Plugin)

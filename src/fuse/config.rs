@@ -34,7 +34,7 @@ pub struct Config {
     pub stacked: bool,
     /// Sockets of the holders that keep the mount while no process serves it: one is enough, more are safer.
     pub holders: Vec<PathBuf>,
-    /// How long they keep it.
+    /// How long they keep it; zero leaves it to them.
     pub takeover: Duration,
     /// Closed files whose lease is kept for the next open.
     pub keep: Bounds,
@@ -58,7 +58,7 @@ impl Config {
             passthrough: true,
             stacked: false,
             holders: Vec::new(),
-            takeover: Duration::from_secs(120),
+            takeover: Duration::ZERO,
             keep: Bounds { count: 4096, bytes: 256 << 20, idle: Duration::from_secs(30) },
         }
     }

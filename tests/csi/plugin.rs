@@ -206,9 +206,10 @@ impl Plugin {
     pub(crate) fn start_with(ground: &Ground, more: &[&str]) -> Plugin {
         let endpoint = format!("unix://{}", ground.socket().display());
         let root = ground.root().display().to_string();
-        let flags =
-            ["csi", "--endpoint", &endpoint, "--node", "n1", "--mount-root", &root, "--metrics-addr", ""];
-        let flags: Vec<&str> = flags.iter().chain(more).copied().collect();
+        let pods = ground.path().join("pods").display().to_string();
+        let flags = ["csi", "--endpoint", &endpoint, "--node", "n1", "--metrics-addr", ""];
+        let places = ["--mount-root", &root, "--kubelet-root", &pods];
+        let flags: Vec<&str> = flags.iter().chain(&places).chain(more).copied().collect();
         let process = Process::start(ground, "csi", &flags);
         let line = process.line();
         assert!(line.starts_with("ready csi driver fuse.csi.fluid.io: "), "{line}");

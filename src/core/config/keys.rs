@@ -91,7 +91,7 @@ keys! {
     FUSE_ATTR_TIMEOUT = "goosefs.fuse.attr.timeout", Duration, "1s", "How long the kernel keeps attributes and names without asking; changes that we hear of come sooner.";
     FUSE_THREADS = "goosefs.fuse.threads", Number(1, 256), "4", "Threads that take requests from the kernel.";
     FUSE_HOLDERS = "goosefs.fuse.holder.sockets", List, "", "Sockets of the holders that keep the mount while its process is away, as `goosefs csi` and workers serve them; empty for none (needs root and kernel 6.9).";
-    FUSE_TAKEOVER = "goosefs.fuse.takeover.timeout", Duration, "2min", "How long holders keep the mount while its process is away, before it ends.";
+    FUSE_TAKEOVER = "goosefs.fuse.takeover.timeout", Duration, "0", "How long holders keep the mount while its process is away, before it ends; 0 leaves it to them (2 minutes).";
     FUSE_FS_NAME = "goosefs.fuse.fs.name", Text, "goosefs", "What mount(8) shows as the mount's source. The CSI plugin tells by it which mount comes after one that has ended.";
     FUSE_PASSTHROUGH = "goosefs.fuse.passthrough", Bool, "true", "The kernel reads files that are wholly cached on this machine by itself (needs root and kernel 6.9).";
 }

@@ -57,6 +57,8 @@ pub struct Config {
     pub holder: PathBuf,
     /// How long a mount whose FUSE process is away is kept.
     pub takeover: Duration,
+    /// kubelet's folder: the volumes of pods lie below it.
+    pub kubelet: PathBuf,
     /// The folder that all runtimes' mounts lie below: no volume shows anything else of the node.
     pub mount_root: PathBuf,
 }
@@ -112,10 +114,10 @@ pub async fn start(config: Config) -> Result<Running> {
             () = stop.cancelled() => {}
         }
     });
-    let (root, stop) = (config.mount_root.clone(), tasks.stop());
+    let (root, kubelet, stop) = (config.mount_root.clone(), config.kubelet.clone(), tasks.stop());
     tasks.spawn("recover volumes", async move {
         tokio::select! {
-            ended = recover::recover(root, probes, report) => {
+            ended = recover::recover(&root, &kubelet, probes, report) => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "volumes whose mount ends will stay dead");
                 }

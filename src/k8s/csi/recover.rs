@@ -14,7 +14,7 @@ use super::watch::Watch;
 use goosefs_core::mountinfo::{self, Mount};
 use goosefs_core::{Error, Result};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// What could not be done yet is tried again so soon.
@@ -32,15 +32,15 @@ struct Stale {
     depth: usize,
 }
 
-/// Recovers volumes until the watch fails.
+/// Recovers volumes below `kubelet`, which show mounts below `root`, until the watch fails.
 ///
 /// # Errors
 /// When the table of mounts cannot be watched.
-pub(super) async fn recover(root: PathBuf, probes: Probes, report: Report) -> Result<()> {
+pub(super) async fn recover(root: &Path, kubelet: &Path, probes: Probes, report: Report) -> Result<()> {
     let watch = Watch::new()?;
     loop {
         let mut waits = false;
-        for stale in stale(&mountinfo::all(), &root) {
+        for stale in stale(&mountinfo::all(), root, kubelet) {
             let Ok(answer) = tokio::time::timeout(PATIENCE, probes.ask(&stale.target)).await else {
                 waits = true;
                 continue;
@@ -48,7 +48,7 @@ pub(super) async fn recover(root: PathBuf, probes: Probes, report: Report) -> Re
             if !answer?.is_err_and(is_dead) {
                 continue;
             }
-            let (target, runtime) = (stale.target.mount_point.clone(), runtime_of(&stale.source, &root));
+            let (target, runtime) = (stale.target.mount_point.clone(), runtime_of(&stale.source, root));
             let outcome = tokio::task::spawn_blocking(move || replace(&stale)).await;
             let outcome = outcome.unwrap_or_else(|error| Err(Error::io("recover a volume", error.into())));
             waits |= outcome.is_err();
@@ -68,9 +68,9 @@ fn runtime_of(source: &Mount, root: &Path) -> (String, String) {
     super::report::runtime_at(&source.mount_point, root)
 }
 
-/// What is stale among all mounts: the top at its place, of our type, outside `root`, and of another device than the one
-/// mount below `root` that has the same source.
-fn stale(all: &[Mount], root: &Path) -> Vec<Stale> {
+/// What is stale among all mounts: the top at its place, of our type, below `kubelet`, and of another device than the one
+/// mount below `root` that has the same source. What lies elsewhere is somebody else's.
+fn stale(all: &[Mount], root: &Path, kubelet: &Path) -> Vec<Stale> {
     let mut tops: BTreeMap<&Path, (&Mount, usize)> = BTreeMap::new();
     for mount in all {
         let top = tops.entry(&mount.mount_point).or_insert((mount, 0));
@@ -88,7 +88,7 @@ fn stale(all: &[Mount], root: &Path) -> Vec<Stale> {
         // Several runtimes with one name: nobody can tell which.
         _ => None,
     };
-    ours().filter(|(mount, _)| !mount.mount_point.starts_with(root)).filter_map(stale).collect()
+    ours().filter(|(mount, _)| mount.mount_point.starts_with(kubelet)).filter_map(stale).collect()
 }
 
 /// Lays the source over what is dead. What was laid there before, over something that was dead already, goes first.
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn stale_points(all: &[Mount]) -> Vec<(String, usize)> {
-        let found = stale(all, Path::new("/runtime-mnt"));
+        let found = stale(all, Path::new("/runtime-mnt"), Path::new("/pods"));
         found.iter().map(|one| (one.target.mount_point.display().to_string(), one.depth)).collect()
     }
 
@@ -127,7 +127,8 @@ mod tests {
         let old = mount("0:7", "goosefs:default/a", "/pods/1");
         let fine = mount("0:9", "goosefs:default/a", "/pods/2");
         let other = mount("0:7", "goosefs:default/b", "/pods/3");
-        let all = [new.clone(), old.clone(), fine.clone(), other];
+        let elsewhere = mount("0:7", "goosefs:default/a", "/home/1");
+        let all = [new.clone(), old.clone(), fine.clone(), other, elsewhere];
         assert_eq!(stale_points(&all), [("/pods/1".to_owned(), 1)]);
         let over = mount("0:9", "goosefs:default/a", "/pods/1");
         assert_eq!(stale_points(&[new.clone(), old.clone(), over]), [], "it was recovered");
