@@ -117,7 +117,7 @@ rounds() {
         done
     done
     upgrade_image
-    change_properties
+    change_a_property
     kubectl exec rounds-reader -- touch /report/stop
     eventually 60 "all that was begun ends" kubectl exec rounds-reader -- test -e /report/ended
     check_errors "at the end"

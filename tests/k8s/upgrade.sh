@@ -47,7 +47,7 @@ upgrade_image() {
     contains "an event tells that FUSE pods were replaced" "FuseReplaced rounds" "$seen"
 }
 
-change_properties() {
+change_a_property() {
     local before patch='{"spec": {"properties": {"goosefs.user.file.metadata.sync.interval": "1h"}}}'
     before=$(uids)
     kubectl patch goosefsruntime rounds --type=merge -p "$patch" >/dev/null
