@@ -13,6 +13,11 @@ controllers_are() {
     done
 }
 
+# By pods that there are: those that an upgrade replaced give their leases back when they end.
+leases_are_held() {
+    kubectl get pod -n fluid-system "$(holder dataset)" -o name && kubectl get pod -n fluid-system "$(holder goosefs)" -o name
+}
+
 first_process() { container_pids "$(node_number "$(kubectl get pod -n fluid-system "$1" -o 'jsonpath={.spec.nodeName}')")" "fluid-system/$1"; }
 
 replicas() {
@@ -22,6 +27,7 @@ replicas() {
     eventually 60 "two of each controller are ready" controllers_are 2
     seen=$(kubectl get pod -n fluid-system -l control-plane -o 'jsonpath={range .items[*]}{.metadata.labels.control-plane} {.spec.nodeName}{"\n"}{end}' | sort -u | wc -l)
     equals "they are on different nodes" 4 "$seen"
+    eventually 60 "one of each holds its lease" leases_are_held
     dataset=$(holder dataset)
     runtime=$(holder goosefs)
     pids=$(first_process "$dataset"; first_process "$runtime")
