@@ -1,6 +1,7 @@
 //! `/proc/self/mountinfo`, which can be read however dead a mount is, and the way out of one that hangs. FUSE asks it
 //! for its own mount, the CSI plugin for everybody's.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
@@ -17,7 +18,7 @@ pub struct Mount {
     pub root: PathBuf,
     /// Where it is mounted.
     pub mount_point: PathBuf,
-    /// `fuse.goosefs-fuse` for ours.
+    /// [`FSTYPE`] for ours.
     pub fstype: String,
     /// What was mounted, as whoever mounted it calls it.
     pub source: String,
@@ -27,6 +28,9 @@ pub struct Mount {
 
 /// The file itself. poll(2) says POLLPRI when it has changed.
 pub const TABLE: &str = "/proc/self/mountinfo";
+
+/// What [`Mount::fstype`] is for mounts of ours.
+pub const FSTYPE: &str = "fuse.goosefs-fuse";
 
 /// Where the kernel shows FUSE connections, once fusectl is mounted there.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
@@ -59,6 +63,17 @@ impl Mount {
 pub fn all() -> Vec<Mount> {
     let text = std::fs::read_to_string(TABLE).unwrap_or_default();
     text.lines().filter_map(parse).collect()
+}
+
+/// The mount that lies on top at each place, and how many lie there.
+#[must_use]
+pub fn tops(all: &[Mount]) -> BTreeMap<&Path, (&Mount, usize)> {
+    let mut tops: BTreeMap<&Path, (&Mount, usize)> = BTreeMap::new();
+    for mount in all {
+        let top = tops.entry(&mount.mount_point).or_insert((mount, 0));
+        *top = (mount, top.1 + 1);
+    }
+    tops
 }
 
 /// The mount that lies on top at `mount_point`, which must be absolute and without symlinks.

@@ -1,14 +1,12 @@
 //! What must be so before mounting, each with a message that says what to do.
 
 use crate::config::Config;
-use goosefs_core::{Code, Error, Result, mountinfo};
+use goosefs_core::mountinfo::{self, FSTYPE};
+use goosefs_core::{Code, Error, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Uid;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// What `/proc/self/mountinfo` shows for our mounts.
-pub(crate) const FSTYPE: &str = "fuse.goosefs-fuse";
 
 /// How long a mount that lies there already has to say that it lives.
 const PROBE: Duration = Duration::from_secs(2);

@@ -2,8 +2,8 @@
 
 use goosefs_core::proto::internal::{
     Attr, Caller, ClusterRequest, ClusterResponse, DrainRequest, DrainResponse, Draining, HelloRequest,
-    MountsRequest, MountsResponse, NodeKind, ReadDirRequest, ReadDirResponse, StatFsRequest, StatFsResponse,
-    WorkersRequest, WorkersResponse,
+    MountsRequest, MountsResponse, NodeKind, ReadDirRequest, ReadDirResponse, WorkersRequest,
+    WorkersResponse,
 };
 use goosefs_core::proto::method;
 use goosefs_core::raft::ClusterMark;
@@ -122,7 +122,6 @@ pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Clust
     let Leader { address, name, channel, slots, epoch } = leader(addresses, tasks).await?;
     let workers: WorkersResponse = soon(channel.call(method::WORKERS, &WorkersRequest {})).await?;
     let mounts: MountsResponse = soon(channel.call(method::MOUNTS, &MountsRequest {})).await?;
-    let _counts: StatFsResponse = soon(channel.call(method::STAT_FS, &StatFsRequest {})).await?;
     let live = || workers.workers.iter().filter(|worker| worker.live);
     let traffic = || live().filter_map(|worker| worker.traffic);
     Some(Cluster {

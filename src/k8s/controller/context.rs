@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::plan::Object;
+use super::plan::pods::phase_of;
 use super::plan::ports::free_row;
 use super::totals::Totals;
 use crate::crd::GooseFSRuntime;
@@ -196,8 +197,7 @@ pub(super) fn claims(pod: &Pod) -> impl Iterator<Item = &str> {
 }
 
 fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    matches!(phase_of(pod), Some("Succeeded" | "Failed"))
 }
 
 /// Names of pods, for a person.
@@ -213,6 +213,12 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
         .flatten()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     serves && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Why a pod has no node yet, when the scheduler says.
+pub(super) fn unplaced(pod: &Pod) -> Option<String> {
+    let mut conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    conditions.find(|one| one.status == "False" && one.type_ == "PodScheduled")?.message.clone()
 }
 
 /// Deletes exactly this pod, and none that has its name by now.

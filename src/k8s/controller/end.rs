@@ -3,6 +3,7 @@
 use super::context::{Context, api_error, delete_exactly, gone, names_of};
 use super::plan::names::Names;
 use super::plan::nodes::EXCLUSIVE;
+use super::plan::pods::phase_of;
 use super::plan::{Given, wipe};
 use super::runtime::{FINALIZER, SOON, write_dataset_status};
 use crate::crd::{Dataset, DatasetStatus, GooseFSRuntime};
@@ -127,10 +128,6 @@ async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Re
     let note = format!("folders of the cache may be left on {}", left.join(", "));
     context.event(runtime, true, "CacheNotCleaned", note).await;
     Ok(true)
-}
-
-fn phase_of(pod: &Pod) -> Option<&str> {
-    pod.status.as_ref()?.phase.as_deref()
 }
 
 /// Takes the labels of a runtime from all nodes.

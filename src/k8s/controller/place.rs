@@ -5,6 +5,7 @@ use super::context::{Context, api_error, delete_exactly};
 use super::drain;
 use super::plan::fuse_node::{self, Act, Last};
 use super::plan::nodes::{EXCLUSIVE, Wanted, choose};
+use super::plan::pods::phase_of;
 use super::plan::{Given, Object, fuse, wipe, worker_node, workers};
 use super::runtime::pods_of;
 use crate::crd::{CleanPolicy, LaunchPolicy, Placement};
@@ -87,7 +88,7 @@ fn on<'a>(pods: &'a [Pod], node: &str) -> Option<&'a Pod> {
 fn state_of(last: Option<&Pod>) -> Last {
     match last {
         None => Last::Absent,
-        Some(pod) if is_done(pod) => Last::Done,
+        Some(pod) if phase_of(pod) == Some("Succeeded") => Last::Done,
         Some(_) => Last::Working,
     }
 }
@@ -127,10 +128,6 @@ async fn last_pods(given: &Given<'_>, role: &str, context: &Context) -> Result<V
     let selector = format!("app={role},release={}", given.names.name);
     let listed = pods.list(&ListParams::default().labels(&selector)).await;
     Ok(listed.map_err(|error| api_error("list pods that clean nodes", error))?.items)
-}
-
-fn is_done(pod: &Pod) -> bool {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded")
 }
 
 /// Whether FUSE, once on a node, stays until the runtime goes although no pod there uses it: pods may come back.

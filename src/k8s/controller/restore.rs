@@ -3,16 +3,16 @@
 //! Only the first epoch of a runtime begins so, and masters are made only once the backup was found whole: what is wrong with
 //! it is told in the runtime's status and by an event, and nothing begins empty instead.
 
-use super::context::{Context, api_error};
+use super::context::{Context, api_error, delete_exactly, unplaced};
 use super::phase::set_condition;
 use super::plan::names::BACKUP_OFFER;
 use super::plan::{Given, restore};
-use super::runtime::write_runtime_status;
+use super::runtime::{host_port, write_runtime_status};
 use crate::crd::{DataRestoreLocation, GooseFSRuntime, GooseFSRuntimeStatus};
 use goosefs_core::Result;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::api::{DeleteParams, ListParams};
-use kube::{Api, ResourceExt};
+use kube::Api;
+use kube::api::ListParams;
 
 /// The backup cannot be begun with, as it is.
 const FAILED: &str = "RestoreFailed";
@@ -37,9 +37,7 @@ pub(super) async fn backup(given: &Given<'_>, context: &Context) -> Result<Backu
     let found = listed.map_err(|error| api_error("list pods", error))?.items.into_iter().next();
     let begins = given.bootstrap && given.epoch == 1;
     if let Some(pod) = found.as_ref().filter(|pod| !begins || restore::is_stale(pod, location)) {
-        pods.delete(&pod.name_any(), &DeleteParams::default())
-            .await
-            .map_err(|error| api_error("delete the pod that offered a backup", error))?;
+        delete_exactly(pod, context).await?;
     }
     if !begins {
         return Ok(Backup::None);
@@ -89,17 +87,13 @@ fn seen(pod: &Pod, location: &DataRestoreLocation) -> Backup {
     let status = pod.status.clone().unwrap_or_default();
     let container = status.container_statuses.iter().flatten().next();
     if let Some(address) = status.pod_ip.as_ref().filter(|_| container.is_some_and(|one| one.ready)) {
-        let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
-        return Backup::Offered(format!("{host}:{BACKUP_OFFER}"));
+        return Backup::Offered(host_port(address, BACKUP_OFFER));
     }
     if let Some(said) = container.and_then(last_words) {
         return Backup::Missing(FAILED, said);
     }
-    let unplaced =
-        status.conditions.iter().flatten().find(|one| one.status == "False" && one.type_ == "PodScheduled");
-    let why = unplaced.and_then(|one| one.message.clone());
     let place = location.path.clone().unwrap_or_default();
-    let message = why
+    let message = unplaced(pod)
         .map_or_else(|| format!("the backup in {place} is being looked at"), |why| format!("{place}: {why}"));
     Backup::Missing("RestoreWaiting", message)
 }

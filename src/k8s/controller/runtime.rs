@@ -310,12 +310,13 @@ pub(super) async fn addresses_of_masters(given: &Given<'_>, context: &Context) -
 
 /// Where masters are asked.
 pub(super) fn addresses(ports: Ports, pods: &[Pod]) -> Vec<String> {
-    let port = ports.master_rpc;
-    let address = |pod: &Pod| {
-        let ip = pod.status.as_ref()?.pod_ip.clone()?;
-        Some(if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") })
-    };
+    let address = |pod: &Pod| Some(host_port(pod.status.as_ref()?.pod_ip.as_ref()?, ports.master_rpc));
     pods.iter().filter_map(address).collect()
+}
+
+/// `ip:port`, `[ip]:port` for version 6.
+pub(super) fn host_port(ip: &str, port: u16) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
 /// Looks at what there is, and asks the masters.

@@ -14,9 +14,6 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What mountinfo calls a runtime's mount.
-pub(super) const FSTYPE: &str = "fuse.goosefs-fuse";
-
 /// An unmount that takes longer has left the tree and waits for a daemon that is away.
 const UNMOUNT: Duration = Duration::from_secs(5);
 

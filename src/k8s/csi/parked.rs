@@ -1,8 +1,7 @@
 //! Whether every mount of the node would outlive its FUSE process, which is what being ready says: only then may a FUSE
 //! pod, or the plugin of the next node, be replaced.
 
-use super::mounts::FSTYPE;
-use goosefs_core::mountinfo;
+use goosefs_core::mountinfo::{self, FSTYPE, Mount};
 use goosefs_core::rpc::park::holder::Holder;
 use std::path::{Path, PathBuf};
 
@@ -13,14 +12,10 @@ const FIRST_KERNEL: (u32, u32) = (6, 9);
 pub(super) fn missing(root: &Path, holder: &Holder) -> Vec<PathBuf> {
     let held = holder.devices();
     let all = mountinfo::all();
-    let is_top = |at: usize| !all[at + 1..].iter().any(|above| above.mount_point == all[at].mount_point);
-    let own = all
-        .iter()
-        .enumerate()
-        .filter(|(at, mount)| mount.fstype == FSTYPE && mount.mount_point.starts_with(root) && is_top(*at));
-    own.filter(|(_, mount)| !held.contains(&mount.device))
-        .map(|(_, mount)| mount.mount_point.clone())
-        .collect()
+    let missing = |(mount, _): &(&Mount, usize)| {
+        mount.fstype == FSTYPE && mount.mount_point.starts_with(root) && !held.contains(&mount.device)
+    };
+    mountinfo::tops(&all).into_values().filter(missing).map(|(mount, _)| mount.mount_point.clone()).collect()
 }
 
 /// Whether this kernel lets a mount be taken over at all.

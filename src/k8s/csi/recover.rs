@@ -7,11 +7,11 @@
 //!
 //! Which mount comes after which is told by their source in mountinfo, `goosefs.fuse.fs.name`.
 
-use super::mounts::{self, FSTYPE};
+use super::mounts;
 use super::probe::{Probes, is_dead};
-use super::report::Report;
+use super::report::{Report, runtime_at};
 use super::watch::Watch;
-use goosefs_core::mountinfo::{self, Mount};
+use goosefs_core::mountinfo::{self, FSTYPE, Mount};
 use goosefs_core::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,7 +48,8 @@ pub(super) async fn recover(root: &Path, kubelet: &Path, probes: Probes, report:
             if !answer?.is_err_and(is_dead) {
                 continue;
             }
-            let (target, runtime) = (stale.target.mount_point.clone(), runtime_of(&stale.source, root));
+            let target = stale.target.mount_point.clone();
+            let runtime = runtime_at(&stale.source.mount_point, root);
             let outcome = tokio::task::spawn_blocking(move || replace(&stale)).await;
             let outcome = outcome.unwrap_or_else(|error| Err(Error::io("recover a volume", error.into())));
             waits |= outcome.is_err();
@@ -63,19 +64,10 @@ pub(super) async fn recover(root: &Path, kubelet: &Path, probes: Probes, report:
     }
 }
 
-/// `namespace/name` of the runtime that is mounted at `source`, as the controller chooses the place.
-fn runtime_of(source: &Mount, root: &Path) -> (String, String) {
-    super::report::runtime_at(&source.mount_point, root)
-}
-
 /// What is stale among all mounts: the top at its place, of our type, below `kubelet`, and of another device than the one
 /// mount below `root` that has the same source. What lies elsewhere is somebody else's.
 fn stale(all: &[Mount], root: &Path, kubelet: &Path) -> Vec<Stale> {
-    let mut tops: BTreeMap<&Path, (&Mount, usize)> = BTreeMap::new();
-    for mount in all {
-        let top = tops.entry(&mount.mount_point).or_insert((mount, 0));
-        *top = (mount, top.1 + 1);
-    }
+    let tops = mountinfo::tops(all);
     let ours = || tops.values().filter(|(mount, _)| mount.fstype == FSTYPE);
     let mut sources: BTreeMap<&str, Vec<&Mount>> = BTreeMap::new();
     for (mount, _) in ours().filter(|(mount, _)| mount.mount_point.starts_with(root)) {

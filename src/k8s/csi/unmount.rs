@@ -1,8 +1,9 @@
 //! The end of a mount that no FUSE process will take over: said on its node by the last pod of a runtime, or by a person.
 
-use super::mounts::{self, FSTYPE};
+use super::mounts;
+use goosefs_core::mountinfo::{self, FSTYPE};
 use goosefs_core::rpc::park::Keeper;
-use goosefs_core::{Code, Result, mountinfo};
+use goosefs_core::{Code, Result};
 use std::path::{Path, PathBuf};
 
 /// Has every holder let go of the mount at `point`, and takes it out of the tree. What is not there is no error.

@@ -3,6 +3,7 @@
 use super::wire::csi::VolumeCapability;
 use super::wire::csi::volume_capability::AccessType;
 use super::wire::csi::volume_capability::access_mode::Mode;
+use goosefs_core::mountinfo::FSTYPE;
 use goosefs_core::{Code, Error, Result};
 use nix::mount::MsFlags;
 use std::collections::HashMap;
@@ -62,7 +63,7 @@ impl Volume {
             return Err(invalid(text).hint("it is where the FUSE pod mounts the runtime, without .."));
         }
         let fstype = match attribute("mount_type") {
-            "" => "fuse.goosefs-fuse",
+            "" => FSTYPE,
             told => told,
         };
         let runtime = format!("{}/{}", attribute("runtime_namespace"), attribute("runtime_name"));

@@ -1,7 +1,8 @@
 //! DataBackup: a pod that takes a backup from the leading master to its place.
 
-use super::super::context::{Context, api_error};
+use super::super::context::{Context, api_error, unplaced};
 use super::super::plan::names::Names;
+use super::super::plan::pods::phase_of;
 use super::super::plan::{Given, backup};
 use super::flow::{Ground, Operation, SOON};
 use super::tell;
@@ -115,9 +116,8 @@ impl DataBackup {
         let generation = self.metadata.generation;
         let took = self.creation_timestamp().map(|time| Timestamp::now().duration_since(time.0));
         let took = took.and_then(|took| Duration::try_from(took).ok()).unwrap_or_default();
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         status.infos.remove("Waiting");
-        match phase {
+        match phase_of(pod) {
             Some("Succeeded") => {
                 let said = said_by(pod);
                 let lines = said.lines().filter_map(|line| line.split_once(": "));
@@ -154,10 +154,7 @@ fn said_by(pod: &Pod) -> String {
 /// Why a pod does not run yet, when the scheduler or the kubelet says.
 fn held_up(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
-    let unplaced =
-        status.conditions.iter().flatten().find(|one| one.status == "False" && one.type_ == "PodScheduled");
     let mut waiting =
         status.container_statuses.iter().flatten().filter_map(|one| one.state.as_ref()?.waiting.as_ref());
-    let why = unplaced.and_then(|one| one.message.clone());
-    why.or_else(|| waiting.find_map(|one| one.message.clone().or_else(|| one.reason.clone())))
+    unplaced(pod).or_else(|| waiting.find_map(|one| one.message.clone().or_else(|| one.reason.clone())))
 }

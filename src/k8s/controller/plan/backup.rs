@@ -69,9 +69,6 @@ pub(crate) fn pod(given: &Given<'_>, backup: &DataBackup, node: Option<&str>) ->
     ];
     let mut command: Vec<String> = ["/bin/bash", "-c", SCRIPT, "backup"].map(str::to_owned).to_vec();
     command.extend(arguments);
-    let user = backup.spec.run_as.as_ref();
-    let security =
-        user.map(|user| json!({"runAsUser": user.uid, "runAsGroup": user.gid, "fsGroup": user.gid}));
     let mut pod = object(
         given,
         "v1",
@@ -84,7 +81,7 @@ pub(crate) fn pod(given: &Given<'_>, backup: &DataBackup, node: Option<&str>) ->
                 "restartPolicy": "Never",
                 "activeDeadlineSeconds": LONGEST,
                 "terminationGracePeriodSeconds": 5,
-                "securityContext": security,
+                "securityContext": masters::security(backup.spec.run_as.as_ref()),
                 "containers": [{
                     "name": ROLE,
                     "image": image,
@@ -102,8 +99,7 @@ pub(crate) fn pod(given: &Given<'_>, backup: &DataBackup, node: Option<&str>) ->
             }))
         }),
     );
-    pod.0["metadata"]["labels"]["app"] = json!(ROLE);
-    pod.0["metadata"]["labels"]["role"] = json!(ROLE);
+    pods::set_role(&mut pod, ROLE);
     pod.0["metadata"]["ownerReferences"] = owner(backup);
     Ok(pod)
 }

@@ -6,6 +6,7 @@ use super::pods::{
 };
 use super::{Given, HOME, Object, object};
 use crate::crd::{Fuse, Version};
+use goosefs_core::mountinfo::FSTYPE;
 use serde_json::json;
 
 /// Value of label `role` of FUSE pods.
@@ -123,7 +124,7 @@ pub(super) fn volume(given: &Given<'_>) -> [Object; 2] {
                     "volumeHandle": names.volume(),
                     "volumeAttributes": {
                         "fluid_path": names.mount_point(),
-                        "mount_type": "fuse.goosefs-fuse",
+                        "mount_type": FSTYPE,
                         "runtime_namespace": names.namespace,
                         "runtime_name": names.name,
                         "mount_pod_node_selector_key": names.fuse_label(),

@@ -4,7 +4,7 @@ use super::pods::{
     config, container, definitions, environment, spec, template, user_volumes, without_nothing,
 };
 use super::{Given, HOME, Object, object};
-use crate::crd::Component;
+use crate::crd::{Component, RunAs};
 use serde_json::{Value, json};
 
 const ROLE: &str = "goosefs-master";
@@ -110,7 +110,7 @@ fn stateful_set(given: &Given<'_>) -> Object {
             "nodeSelector": non_empty(json!(own.node_selector)),
             "tolerations": tolerations(given, own),
             "terminationGracePeriodSeconds": 30,
-            "securityContext": security(given),
+            "securityContext": security(given.runtime.spec.run_as.as_ref()),
             "containers": [container],
             "volumes": volumes,
         }),
@@ -162,8 +162,8 @@ pub(super) fn non_empty(map: Value) -> Value {
 }
 
 /// The user of `runAs`.
-pub(super) fn security(given: &Given<'_>) -> Value {
-    match &given.runtime.spec.run_as {
+pub(super) fn security(user: Option<&RunAs>) -> Value {
+    match user {
         Some(user) => json!({"runAsUser": user.uid, "runAsGroup": user.gid, "fsGroup": user.gid}),
         None => Value::Null,
     }

@@ -12,7 +12,7 @@ pub(crate) mod journals;
 mod masters;
 pub(crate) mod names;
 pub(crate) mod nodes;
-mod pods;
+pub(crate) mod pods;
 pub(crate) mod ports;
 pub(crate) mod restore;
 pub(crate) mod roll;

@@ -1,10 +1,20 @@
 //! What pods of all parts have in common.
 
-use super::{Given, HOME, ports};
+use super::{Given, HOME, Object, ports};
 use crate::crd::{PodMetadata, Version};
-use k8s_openapi::api::core::v1::LocalObjectReference;
+use k8s_openapi::api::core::v1::{LocalObjectReference, Pod};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+
+/// `Pending`, `Running`, `Succeeded`, `Failed`.
+pub(crate) fn phase_of(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.phase.as_deref()
+}
+
+/// Gives a pod a role of its own: it is no part of `app=goosefs`, whose pods are counted and waited for.
+pub(super) fn set_role(pod: &mut Object, role: &str) {
+    merge(&mut pod.0["metadata"]["labels"], json!({"app": role, "role": role}));
+}
 
 /// `image:tag` and the pull policy of a part.
 pub(super) fn image(given: &Given<'_>, own: Option<&Version>) -> (String, String) {

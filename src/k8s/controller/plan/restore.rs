@@ -42,8 +42,8 @@ const PLACE: &str = "goosefs.data.fluid.io/restore";
 
 /// Whether a pod is of no use any more: it was put out, or another place is asked for since.
 pub(crate) fn is_stale(pod: &Pod, location: &DataRestoreLocation) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Failed" | "Succeeded")) || pod.annotations().get(PLACE) != Some(&said(location))
+    matches!(pods::phase_of(pod), Some("Failed" | "Succeeded"))
+        || pod.annotations().get(PLACE) != Some(&said(location))
 }
 
 fn said(location: &DataRestoreLocation) -> String {
@@ -118,7 +118,6 @@ pub(crate) fn pod(given: &Given<'_>, location: &DataRestoreLocation) -> Result<O
         }),
     );
     pod.0["metadata"]["annotations"] = json!({PLACE: said(location)});
-    pod.0["metadata"]["labels"]["app"] = json!(ROLE);
-    pod.0["metadata"]["labels"]["role"] = json!(ROLE);
+    pods::set_role(&mut pod, ROLE);
     Ok(pod)
 }

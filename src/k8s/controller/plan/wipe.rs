@@ -152,7 +152,6 @@ fn on_node(
             }))
         }),
     );
-    pod.0["metadata"]["labels"]["app"] = json!(role);
-    pod.0["metadata"]["labels"]["role"] = json!(role);
+    pods::set_role(&mut pod, role);
     pod
 }

@@ -59,7 +59,7 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
             "nodeSelector": selector,
             "tolerations": tolerations(given, own),
             "terminationGracePeriodSeconds": 30,
-            "securityContext": security(given),
+            "securityContext": security(given.runtime.spec.run_as.as_ref()),
             "containers": [container],
             "volumes": volumes,
         }),
