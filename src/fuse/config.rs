@@ -29,6 +29,9 @@ pub struct Config {
     pub read_ahead: u64,
     /// Let the kernel read files that are wholly cached on this machine by itself, where it can.
     pub passthrough: bool,
+    /// Mounts of it may have user numbers mapped (`mount_setattr(2)`). The kernel then names callers only where something
+    /// is created.
+    pub idmapped: bool,
     /// The cache's directories lie on a stacked file system (overlayfs): needs a stack depth of 2, after which nobody can
     /// mount overlayfs on top of this mount.
     pub stacked: bool,
@@ -56,6 +59,7 @@ impl Config {
             threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8),
             read_ahead: 4 << 20,
             passthrough: true,
+            idmapped: false,
             stacked: false,
             holders: Vec::new(),
             takeover: Duration::ZERO,

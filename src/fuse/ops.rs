@@ -20,6 +20,7 @@ use fuser::{
 };
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
+use nix::unistd::{Gid, Uid};
 use reply::{Filling, file_attr, file_type, reply_attr, reply_create, reply_empty, reply_entry, reply_open};
 use std::ffi::OsStr;
 use std::future::Future;
@@ -39,6 +40,9 @@ const MAX_BACKGROUND: u16 = 64;
 
 /// Names with these generations: node ids are never used twice.
 const GENERATION: Generation = Generation(0);
+
+/// A user's or group's number where the kernel names no caller.
+const NOBODY_TOLD: u32 = u32::MAX;
 
 /// The operations of one mount.
 pub(crate) struct Ops {
@@ -118,8 +122,15 @@ fn report(fs: &Fs, name: &str, error: &Error) -> Errno {
     Errno::from_i32(errno(error))
 }
 
+/// Who calls. With idmapped mounts the kernel names callers only where something is created (`fuse_get_req` in
+/// fs/fuse/dev.c); it has checked their permissions then, so the mount's own user asks the masters.
 fn who(request: &Request) -> Who {
-    Who { uid: request.uid(), gid: request.gid(), pid: request.pid() }
+    let or_own = |number: u32, own: u32| if number == NOBODY_TOLD { own } else { number };
+    Who {
+        uid: or_own(request.uid(), Uid::effective().as_raw()),
+        gid: or_own(request.gid(), Gid::effective().as_raw()),
+        pid: request.pid(),
+    }
 }
 
 /// Names are text of at most 255 bytes in this file system (the kernel lets longer ones come here); others cannot be
@@ -165,6 +176,9 @@ impl Filesystem for Ops {
         let _ = config.set_max_readahead(MAX_TRANSFER).or_else(|most| config.set_max_readahead(most));
         let _ = config.set_max_background(MAX_BACKGROUND);
         let settings = self.fs.config();
+        if settings.idmapped && config.add_capabilities(InitFlags::FUSE_ALLOW_IDMAP).is_err() {
+            tracing::info!("this kernel has no idmapped FUSE mounts (6.12 and later do)");
+        }
         if settings.passthrough && self.privileged {
             let depth = if settings.stacked { 2 } else { 1 };
             let granted = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()

@@ -28,6 +28,7 @@ impl Config {
             fs_name: properties.text(&keys::FUSE_FS_NAME).to_owned(),
             threads: properties.number(&keys::FUSE_THREADS)?,
             passthrough: properties.truth(&keys::FUSE_PASSTHROUGH)?,
+            idmapped: properties.truth(&keys::FUSE_IDMAPPED)?,
             ..Config::new(mount_point)
         })
     }

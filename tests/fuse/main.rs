@@ -7,6 +7,7 @@ mod mounted;
 
 mod cluster;
 mod full;
+mod idmapped;
 mod kernel_rules;
 mod lifecycle;
 mod nameless;

@@ -16,10 +16,10 @@ is_cached() { [[ $(kubectl exec rounds-master-0 -- goosefs fs ls "$1") == *"$2% 
 # is another, and when they are evicted.
 check_handed_out() {
     step "a file that was handed out"
-    local file=/rounds/file-00 worker expected
+    local file=/rounds/file-00 worker expected seen
     expected=$(sha256sum "$K8S_RUN/mirror$file" | cut -d' ' -f1)
     worker=$(rounds_pods worker)
-    kubectl exec "${worker#*/}" -- goosefs fs load --local "$file" >/dev/null
+    seen=$(kubectl exec "${worker#*/}" -- goosefs fs load --local "$file" 2>&1) || failed "a file is loaded into one worker" "$seen"
     is_cached "$file" 100 || failed "the file is wholly cached" "$(kubectl exec rounds-master-0 -- goosefs fs ls /rounds)"
     hold_open "/data$file"
     kill_pods $(rounds_pods fuse) $worker

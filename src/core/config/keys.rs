@@ -93,6 +93,7 @@ keys! {
     FUSE_HOLDERS = "goosefs.fuse.holder.sockets", List, "", "Sockets of the holders that keep the mount while its process is away, as `goosefs csi` and workers serve them; empty for none (needs root and kernel 6.9).";
     FUSE_TAKEOVER = "goosefs.fuse.takeover.timeout", Duration, "0", "How long holders keep the mount while its process is away, before it ends; 0 leaves it to them (2 minutes).";
     FUSE_FS_NAME = "goosefs.fuse.fs.name", Text, "goosefs", "What mount(8) shows as the mount's source. The CSI plugin tells by it which mount comes after one that has ended.";
+    FUSE_IDMAPPED = "goosefs.fuse.idmapped", Bool, "false", "Containers with users of their own (`hostUsers: false` of a pod, kernel 6.12) may use the mount. The kernel then tells who calls only where something is created: it alone checks permissions, by the modes shown, and the masters see the mount's own user for everything else.";
     FUSE_PASSTHROUGH = "goosefs.fuse.passthrough", Bool, "true", "The kernel reads files that are wholly cached on this machine by itself (needs root and kernel 6.9).";
 }
 

@@ -149,7 +149,7 @@ impl Fill {
     /// were missing.
     ///
     /// # Errors
-    /// `NoSpace` when nothing can be evicted for it, else as [`Fill::page`].
+    /// `NoSpace` when nothing can be evicted for it, or it does not stay, else as [`Fill::page`].
     pub(crate) async fn range(&self, version: &Arc<Version>, range: Range<u64>) -> Result<u64> {
         let missing = self.missing(version, &range);
         let bytes = missing.iter().map(|(_, bytes)| bytes).sum();
@@ -167,7 +167,14 @@ impl Fill {
         for (key, _) in &missing {
             self.landed(*key).await;
         }
-        if missing.is_empty() || self.missing(version, &range).is_empty() { Ok(bytes) } else { no_room() }
+        if missing.is_empty() || self.missing(version, &range).is_empty() {
+            return Ok(bytes);
+        }
+        let message =
+            format!("content {} was cached, and evicted again before all of it was there", version.content);
+        Err(Error::new(Code::NoSpace, message).hint(
+            "it does not fit below the cache's low watermark beside what else is read: raise the quota",
+        ))
     }
 
     /// Waits until a page that [`Fill::page`] gave is in the block store, or found no room there.

@@ -103,6 +103,8 @@ pub(crate) fn properties(given: &Given<'_>) -> Result<BTreeMap<String, String>> 
     set("goosefs.fuse.web.port", given.ports.fuse_web.to_string());
     set("goosefs.fuse.mount.point", given.names.mount_point());
     set("goosefs.fuse.fs.name", given.names.mount_source());
+    // Pods may have users of their own, and nothing of a running mount can be asked for later.
+    set("goosefs.fuse.idmapped", "true".to_owned());
     set("goosefs.fuse.holder.sockets", holders().join(","));
     set("goosefs.worker.holder.socket", worker_holder());
     let levels = given.levels();
