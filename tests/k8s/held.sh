@@ -55,7 +55,9 @@ check_given_up() {
         kubectl get events -o 'jsonpath={range .items[*]}{.reason} {.message}{"\n"}{end}'
     kubectl patch goosefsruntime rounds --type=merge -p '{"spec": {"fuse": {"takeoverTimeout": null, "image": null, "imageTag": null}}}' >/dev/null
     eventually 120 "all FUSE pods are back" rounds_are_whole
-    eventually 30 "the pod's volume can be listed again" in_reader ls /data/rounds
+    for pod in "${READERS[@]}"; do
+        eventually 30 "the volume of $pod can be listed again" kubectl exec "$pod" -- ls /data/rounds
+    done
     eventually 30 "an event tells that it was recovered" says FuseRecoverSucceed \
         kubectl get events -o 'jsonpath={range .items[*]}{.reason}{"\n"}{end}'
 }

@@ -1,4 +1,5 @@
-# Nothing breaks a reader: a pod reads all the while a part is killed, by SIGKILL and by deleting its pod. Sourced by `run`.
+# Nothing breaks a reader: pods read all the while a part is killed, by SIGKILL and by deleting its pod; one of them has
+# users of its own. Sourced by `run`.
 #
 #   K8S_ROUNDS   how often each part is killed in each way, 1 by default
 
@@ -82,9 +83,39 @@ kill_round() {
 }
 
 check_errors() {
-    local errors
-    errors=$(kubectl exec rounds-reader -- bash -c 'if [ -e /report/errors ]; then tail -20 /report/errors; fi')
-    [ -z "$errors" ] || failed "no error of a reader $1" "$errors"
+    local errors reader
+    for reader in "${READERS[@]}"; do
+        errors=$(kubectl exec "$reader" -- bash -c 'if [ -e /report/errors ]; then tail -20 /report/errors; fi')
+        [ -z "$errors" ] || failed "no error of $reader $1" "$errors"
+    done
+}
+
+# A second reader on the node of the first, whose root is an ordinary user of the node.
+add_reader_with_own_users() {
+    if ! has_own_users; then
+        echo "SKIPPED: a pod with hostUsers: false reads nothing here; the nodes' containerd cannot make one" >&2
+        return
+    fi
+    sed "s/^spec:/&\n  nodeName: $READERS_NODE/" "$ROUNDS/own_users.yaml" | kubectl create -f - >/dev/null
+    eventually 60 "a pod with users of its own reads" says ' 1/1 ' kubectl get pod rounds-own-users --no-headers
+    matches "its root is not the node's" ' +0 +[1-9][0-9]* +65536' "$(kubectl exec rounds-own-users -- cat /proc/self/uid_map)"
+    READERS+=(rounds-own-users)
+}
+
+end_readers() {
+    local reader who seen
+    for reader in "${READERS[@]}"; do kubectl exec "$reader" -- touch /report/stop; done
+    for reader in "${READERS[@]}"; do
+        eventually 60 "all that $reader began ends" kubectl exec "$reader" -- test -e /report/ended
+        for who in held open whole list; do
+            seen=$(kubectl exec "$reader" -- cat "/report/$who")
+            passed "$reader, $who: operations and the longest in ms: $seen"
+        done
+        seen=$(kubectl exec "$reader" -- awk '{print $2}' /report/open)
+        [ "$seen" -lt 10000 ] || failed "a new open of $reader works within 10 s" "$seen ms"
+        passed "a new open of $reader works within 10 s: $seen ms at most"
+    done
+    check_errors "at the end"
 }
 
 # Before anything is whole again, something must have gone.
@@ -98,10 +129,8 @@ pods_were_replaced() {
 
 eventually_quiet() { eventually "$@" >/dev/null; }
 
-longest_of() { kubectl exec rounds-reader -- cat "/report/$1" | awk '{print $2}'; }
-
 rounds() {
-    local rounds=${K8S_ROUNDS:-1} round part way seen who
+    local rounds=${K8S_ROUNDS:-1} round part way
     step "nothing breaks a reader: $rounds rounds"
     make_rounds_tree
     kubectl create configmap rounds-reader --from-file="$ROUNDS/reader.pl" >/dev/null
@@ -109,6 +138,8 @@ rounds() {
     eventually 90 "a pod reads more than twice what the cache holds" says ' 1/1 ' kubectl get pod rounds-reader --no-headers
     READERS_NODE=$(kubectl get pod rounds-reader -o 'jsonpath={.spec.nodeName}')
     eventually 60 "all parts run" rounds_are_whole
+    READERS=(rounds-reader)
+    add_reader_with_own_users
     # SIGKILL again and again lets kubelet wait longer each time; a new pod begins at once.
     for round in $(seq "$rounds"); do
         for part in leader worker fuse csi fuse+csi; do
@@ -118,19 +149,10 @@ rounds() {
     done
     upgrade_image
     change_a_property
-    kubectl exec rounds-reader -- touch /report/stop
-    eventually 60 "all that was begun ends" kubectl exec rounds-reader -- test -e /report/ended
-    check_errors "at the end"
-    for who in held open whole list; do
-        seen=$(kubectl exec rounds-reader -- cat "/report/$who")
-        passed "$who: operations and the longest in ms: $seen"
-    done
-    seen=$(longest_of open)
-    [ "$seen" -lt 10000 ] || failed "a new open works within 10 s" "$seen ms"
-    passed "a new open works within 10 s: $seen ms at most"
+    end_readers
     check_handed_out
     check_given_up
-    kubectl delete pod rounds-reader --wait=true >/dev/null
+    kubectl delete pod "${READERS[@]}" --wait=true >/dev/null
     kubectl delete dataset rounds --wait=false >/dev/null
     kubectl delete configmap rounds-reader >/dev/null
     eventually 120 "no object of the runtime is left" nothing_of_the_runtime

@@ -12,6 +12,7 @@ K8S_VERSION=${K8S_VERSION:-1.36.3}
 # Binaries and the base image: built once, kept outside the checkout.
 K8S_CACHE=${K8S_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/goosefs/kube}
 K8S_BIN=$K8S_CACHE/$K8S_VERSION
+PATH=$K8S_BIN:$PATH
 # Everything that lives while the cluster does. Short, because sockets lie below it.
 K8S_RUN=${K8S_RUN:-/tmp/goosefs-k8s}
 # Names the network namespaces and cgroups: with other K8S_RUN and K8S_NETWORK a second cluster runs beside the first.
@@ -34,6 +35,9 @@ FIRST_SERVICE=10.43.0.1
 PODS=10.97.0.0/16
 PAUSE_IMAGE=goosefs.test/pause:1
 CONTAINERD=/run/containerd/containerd.sock
+
+# Whether the nodes' containerd makes pods with users of their own.
+has_own_users() { [ -x "$K8S_BIN/runc" ]; }
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
