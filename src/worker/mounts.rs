@@ -24,6 +24,9 @@ const AGE: Duration = Duration::from_secs(30);
 /// How long a storage is waited for that was silent a moment ago.
 const AFTER_SILENCE: Duration = Duration::from_secs(2);
 
+/// Between two words about a storage that refuses what is asked of it.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
 /// One mount.
 #[derive(Clone, Debug)]
 pub(crate) struct Mount {
@@ -35,11 +38,16 @@ pub(crate) struct Mount {
     /// The storage.
     pub(crate) ufs: Arc<dyn Ufs>,
     silence: Arc<Silence>,
+    refusal: Arc<Refusal>,
 }
 
 /// When a storage was silent for too long last.
 #[derive(Debug, Default)]
 struct Silence(Mutex<Option<Instant>>);
+
+/// When it was said last that a storage refuses what is asked of it.
+#[derive(Debug, Default)]
+struct Refusal(Mutex<Option<Instant>>);
 
 impl Mount {
     /// Waits for the storage, `patience` long. One that was silent a moment ago is not waited for so long again: a reader
@@ -67,8 +75,22 @@ impl Mount {
                 if outcome.is_ok() && self.silence.0.lock().take().is_some() {
                     tracing::info!(storage = self.uri, "the storage answers again");
                 }
+                if let Err(error) = &outcome
+                    && error.code == Code::PermissionDenied
+                {
+                    self.was_refused(error);
+                }
                 outcome
             }
+        }
+    }
+
+    /// Readers get a bare errno, so whoever runs the worker is told why; not for each of many objects.
+    fn was_refused(&self, error: &Error) {
+        let mut said = self.refusal.0.lock();
+        if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+            *said = Some(Instant::now());
+            tracing::warn!(storage = self.uri, %error, "the storage refuses a read: what is not cached cannot be read");
         }
     }
 
@@ -159,11 +181,12 @@ impl Mounts {
     fn mount(&self, known: Option<&Arc<Mount>>, entry: MountEntry) -> Result<Arc<Mount>> {
         let options: BTreeMap<String, String> = entry.options.into_iter().collect();
         let same = known.filter(|known| known.uri == entry.ufs && known.options == options);
-        let (ufs, silence) = match same {
+        let (ufs, silence, refusal) = match same {
             Some(known) if known.read_only == entry.read_only => return Ok(known.clone()),
-            Some(known) => (known.ufs.clone(), known.silence.clone()),
-            None => ((self.connect)(&entry.ufs, &options)?, Arc::default()),
+            Some(known) => (known.ufs.clone(), known.silence.clone(), known.refusal.clone()),
+            None => ((self.connect)(&entry.ufs, &options)?, Arc::default(), Arc::default()),
         };
-        Ok(Arc::new(Mount { uri: entry.ufs, read_only: entry.read_only, options, ufs, silence }))
+        let read_only = entry.read_only;
+        Ok(Arc::new(Mount { uri: entry.ufs, read_only, options, ufs, silence, refusal }))
     }
 }

@@ -6,6 +6,7 @@
 use super::ask;
 use super::context::{Context, api_error};
 use super::phase::set_condition;
+use super::plan::mounts::{Mounts, Secrets};
 use super::plan::names::Names;
 use super::plan::ports::{self, Ports};
 use super::plan::{self, Given, files, masters_of};
@@ -91,8 +92,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
         bootstrap: !status.bootstrapped,
         restore: None,
         force: status.journal.as_ref().and_then(|journal| journal.force),
-        secrets: secrets(&dataset, &namespace, context).await?,
-        mounts_generation: 1,
+        mounts: mounts(&dataset, &names, context).await?,
         config_mark: String::new(),
     };
     match restore::backup(&given, context).await? {
@@ -103,7 +103,6 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
             return Ok(Action::requeue(SOON));
         }
     }
-    given.mounts_generation = mounts_generation(&given, context).await?;
     given.config_mark = plan::config_mark(&given)?;
     given.master_pods = shrink::pods(&given, context).await?;
     for object in plan::objects(&given)? {
@@ -125,7 +124,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
         }
     }
     // Other mounts have another total; before they are there, there is none.
-    let what = format!("{} {} {}", given.cluster_id, given.epoch, given.mounts_generation);
+    let what = format!("{} {} {}", given.cluster_id, given.epoch, given.mounts.generation);
     let mounted = seen.cluster.as_ref().filter(|cluster| all_mounted(&given, cluster));
     let total = mounted.and_then(|cluster| context.totals.of(&what, &cluster.address, &context.tasks));
     say_of_dataset(&given, tell_dataset(&given, &seen, &status, total)?, context).await?;
@@ -240,8 +239,6 @@ async fn ports_of(
     Ok(Ports::on_nodes(first, runtime))
 }
 
-type Secrets = BTreeMap<String, BTreeMap<String, String>>;
-
 /// The Secrets that the Dataset refers to, each got by its name.
 async fn secrets(dataset: &Dataset, namespace: &str, context: &Context) -> Result<Secrets> {
     let own = dataset.spec.mounts.iter().flat_map(|mount| &mount.encrypt_options);
@@ -262,22 +259,19 @@ async fn secrets(dataset: &Dataset, namespace: &str, context: &Context) -> Resul
     Ok(all)
 }
 
-/// One more than that of the file that is there, unless its mounts are the same.
-async fn mounts_generation(given: &Given<'_>, context: &Context) -> Result<i64> {
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), &given.names.namespace);
-    let found =
-        api.get_opt(&given.names.mounts()).await.map_err(|error| api_error("get the mounts", error))?;
+/// The mounts that there shall be, after those of the file that is there.
+async fn mounts(dataset: &Dataset, names: &Names, context: &Context) -> Result<Mounts> {
+    let secrets = secrets(dataset, &names.namespace, context).await?;
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &names.namespace);
+    let found = api.get_opt(&names.mounts()).await.map_err(|error| api_error("get the mounts", error))?;
     let bytes = found.and_then(|secret| secret.data?.remove("mounts.json"));
-    let Some(file) = bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes.0).ok()) else {
-        return Ok(1);
-    };
-    let generation = file["generation"].as_i64().unwrap_or_default();
-    Ok(if file["mounts"] == files::mounts(given)? { generation } else { generation + 1 })
+    let file = bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes.0).ok());
+    Ok(Mounts::new(dataset, &secrets, file.as_ref()))
 }
 
 /// Has kubelets read changed files at once, by a changed annotation of the pods that have them.
 async fn refresh_files(given: &Given<'_>, context: &Context) -> Result<()> {
-    let text = format!("{} {}", files::cluster(given), given.mounts_generation);
+    let text = format!("{} {}", files::cluster(given), given.mounts.generation);
     let mark = format!("{:08x}", goosefs_core::checksum::crc32c(text.as_bytes()));
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &given.names.namespace);
     let mut all = pods_of(given, "goosefs-master", context).await?;
@@ -359,7 +353,7 @@ async fn say_of_dataset(given: &Given<'_>, status: DatasetStatus, context: &Cont
         return Ok(());
     }
     write_dataset_status(given.dataset, context, &status).await?;
-    if let Some((warning, reason, note)) = mount_events(&before, &status) {
+    if let Some((warning, reason, note)) = mount_events(&before, &status, &given.mounts.missing) {
         context.event(given.dataset, warning, reason, note).await;
     }
     if before.phase != status.phase {

@@ -159,9 +159,11 @@ pub(super) fn all_mounted(given: &Given<'_>, cluster: &Cluster) -> bool {
 }
 
 /// An event for mounts that are not as the Dataset says, and one when they are again: about what was said before and is now.
+/// `missing` is what Secrets do not have.
 pub(super) fn mount_events(
     before: &DatasetStatus,
     after: &DatasetStatus,
+    missing: &[String],
 ) -> Option<(bool, &'static str, String)> {
     let failures = |status: &DatasetStatus| {
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
@@ -169,7 +171,10 @@ pub(super) fn mount_events(
         text.split_once("; ").map(|(_, failures)| failures.to_owned())
     };
     match (failures(before), failures(after)) {
-        (old, Some(new)) if old.as_ref() != Some(&new) => Some((true, "MountFailed", new)),
+        (old, Some(new)) if old.as_ref() != Some(&new) => {
+            let reason = if new == missing.join("; ") { "SecretMissing" } else { "MountFailed" };
+            Some((true, reason, new))
+        }
         (Some(old), None) if after.phase.as_deref() == Some("Bound") => {
             Some((false, "MountsAsWanted", format!("no more: {old}")))
         }
@@ -178,10 +183,15 @@ pub(super) fn mount_events(
 }
 
 /// For people: whether a Dataset can be used, and which of its mounts are not as it says.
-fn told_readiness(bound: bool, seen: &Seen) -> String {
+fn told_readiness(given: &Given<'_>, bound: bool, seen: &Seen) -> String {
     let text = if bound { "the volume can be used" } else { "masters, a worker or mounts are missing" };
     let failures = seen.cluster.iter().flat_map(|cluster| &cluster.failures);
-    failures.fold(text.to_owned(), |text, failure| format!("{text}; {failure}"))
+    given
+        .mounts
+        .missing
+        .iter()
+        .chain(failures)
+        .fold(text.to_owned(), |text, failure| format!("{text}; {failure}"))
 }
 
 /// The Dataset's status: it is bound once masters lead, a worker is there and its mounts are.
@@ -230,7 +240,7 @@ pub(super) fn tell_dataset(
         "Ready",
         bound,
         if bound { "DatasetReady" } else { "DatasetNotReady" },
-        told_readiness(bound, seen),
+        told_readiness(given, bound, seen),
         generation,
     );
     if let Some(total) = total {

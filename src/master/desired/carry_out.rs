@@ -90,6 +90,7 @@ impl Keeper {
             if !master.journal.leads() {
                 // The next time it leads it begins anew.
                 self.state.of = None;
+                master.desired.keep_only(&listed, &master.journal.state().read().mounts());
                 master.desired.came_out(Outcome::default());
             }
             return;

@@ -12,8 +12,8 @@ use goosefs_core::{Code, Error, Result};
 use goosefs_ufs::secret;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -106,12 +106,16 @@ pub(crate) struct Outcome {
     pub(crate) failures: BTreeMap<String, String>,
 }
 
+/// Options of one mount, by generation of the file.
+type ByGeneration = BTreeMap<u64, BTreeMap<String, String>>;
+
 /// The mounts file of a master, as everybody sees it.
 pub(crate) struct Desired {
     file: Option<PathBuf>,
     listed: watch::Sender<Option<Arc<Listed>>>,
-    /// Options by path and URI, also of mounts that were listed before and may still be there.
-    options: Mutex<BTreeMap<(String, String), BTreeMap<String, String>>>,
+    /// Options by path, URI and generation: a mount goes on with those that it was made or changed with until it is changed
+    /// again, which ones that its storage refuses never do.
+    options: Mutex<BTreeMap<(String, String), ByGeneration>>,
     outcome: Mutex<Outcome>,
 }
 
@@ -143,18 +147,26 @@ impl Desired {
         let Some(listed) = listed else { return };
         let mut options = self.options.lock();
         for wanted in listed.mounts.values() {
-            options.insert((wanted.path.clone(), wanted.uri.clone()), wanted.options.clone());
+            let of_mount = options.entry((wanted.path.clone(), wanted.uri.clone())).or_default();
+            of_mount.insert(listed.generation, wanted.options.clone());
         }
         drop(options);
         self.listed.send_replace(Some(Arc::new(listed)));
     }
 
-    /// Lets go of the options of mounts that are neither there nor listed.
+    /// Lets go of options that no mount has that is there or listed; the latest that are known stand for those that are not.
     pub(super) fn keep_only(&self, listed: &Listed, table: &[MountPoint]) {
-        let wanted = listed.mounts.values().map(|wanted| (wanted.path.as_str(), wanted.uri.as_str()));
-        let there = table.iter().map(|mount| (mount.path.as_str(), mount.ufs.as_str()));
-        let kept: BTreeSet<(&str, &str)> = wanted.chain(there).collect();
-        self.options.lock().retain(|(path, uri), _| kept.contains(&(path, uri)));
+        let wanted = |path: &str, uri: &str| listed.mounts.get(path).is_some_and(|wanted| wanted.uri == uri);
+        self.options.lock().retain(|(path, uri), of_mount| {
+            let there = table.iter().find(|mount| mount.path == *path && mount.ufs == *uri);
+            let latest = of_mount.last_key_value().map(|(generation, _)| *generation);
+            let known = |generation: &u64| of_mount.contains_key(generation);
+            let own =
+                there.map(|mount| mount.generation).filter(known).or(latest.filter(|_| there.is_some()));
+            let next = Some(listed.generation).filter(|_| wanted(path, uri));
+            of_mount.retain(|generation, _| own == Some(*generation) || next == Some(*generation));
+            !of_mount.is_empty()
+        });
     }
 
     /// What the file said last, and every change of it.
@@ -173,7 +185,7 @@ impl Desired {
         Some((listed.generation, listed.mounts.get(path)?.clone()))
     }
 
-    /// The options to connect `mount` with.
+    /// The options to connect `mount` with: those of its generation, else the latest that are known here.
     ///
     /// # Errors
     /// `Unavailable` when they are in the file alone, and this master's does not have them.
@@ -182,7 +194,11 @@ impl Desired {
             return Ok(mount.options.clone());
         }
         let key = (mount.path.clone(), mount.ufs.clone());
-        self.options.lock().get(&key).cloned().ok_or_else(|| {
+        let all = self.options.lock();
+        let of_mount = all.get(&key);
+        let own = of_mount.and_then(|of_mount| of_mount.get(&mount.generation));
+        let latest = || Some(of_mount?.last_key_value()?.1);
+        own.or_else(latest).cloned().ok_or_else(|| {
             let file = match &self.file {
                 Some(file) => format!("{}, which does not have them", file.display()),
                 None => "a file, and goosefs.master.mounts.file is not set".to_owned(),
@@ -272,13 +288,27 @@ mod tests {
         assert_eq!(desired.options_of(&mount("/a", 4)).unwrap()["aws.secretKey"], "hidden");
         let told = desired.told_options_of(&mount("/a", 4)).unwrap();
         assert!(told["aws.secretKey"].starts_with("${mounts:"), "{told:?}");
+        assert_eq!(desired.options_of(&mount("/a", 3)).unwrap()["aws.secretKey"], "hidden", "none are older");
         assert!(desired.options_of(&mount("/a", 0)).unwrap().is_empty(), "made by a person");
         assert_eq!(desired.options_of(&mount("/z", 4)).unwrap_err().code, Code::Unavailable);
         desired.check_free("/z").unwrap();
         assert!(desired.check_free("/a").unwrap_err().message.contains("mounts.json"));
+        let other = TEXT.replace("\"generation\":4", "\"generation\":5").replace("hidden", "other");
+        let listed = Listed::parse(&other).unwrap();
+        desired.take(Some(listed.clone()));
+        for table in [[mount("/a", 4)], [mount("/a", 5)]] {
+            let with = if table[0].generation == 4 { "hidden" } else { "other" };
+            desired.keep_only(&listed, &table);
+            assert_eq!(desired.options_of(&table[0]).unwrap()["aws.secretKey"], with);
+        }
+        assert_eq!(
+            desired.options_of(&mount("/a", 4)).unwrap()["aws.secretKey"],
+            "other",
+            "the old are gone"
+        );
         let none = Listed::default();
-        desired.keep_only(&none, &[mount("/a", 4)]);
-        desired.options_of(&mount("/a", 4)).unwrap();
+        desired.keep_only(&none, &[mount("/a", 3)]);
+        desired.options_of(&mount("/a", 3)).unwrap();
         desired.keep_only(&none, &[]);
         desired.options_of(&mount("/a", 4)).unwrap_err();
     }

@@ -6,6 +6,7 @@ make_network() {
     inside ip link add bridge type bridge
     inside ip addr add "$BRIDGE_ADDRESS/24" dev bridge
     inside ip addr add "$MIRROR_ADDRESS/24" dev bridge
+    inside ip addr add "$BUCKET_ADDRESS/24" dev bridge
     inside ip link set bridge up
     inside sysctl -qw net.ipv4.ip_forward=1
 }
@@ -55,6 +56,7 @@ test {
     bind $BRIDGE_ADDRESS
     hosts {
         $MIRROR_ADDRESS $MIRROR_NAME
+        $BUCKET_ADDRESS $BUCKET_NAME
     }
 }
 . {

@@ -1,6 +1,6 @@
 # What all scripts of the cluster agree on: versions, folders, names and addresses. Sourced, never run.
 #
-#   control plane   namespace $K8S_NETWORK: etcd, apiserver, controller-manager, scheduler, CoreDNS, the mirror; no way out
+#   control plane   namespace $K8S_NETWORK: etcd, apiserver, controller-manager, scheduler, CoreDNS, the mirror, a bucket; no way out
 #   node i          namespace $K8S_NETWORK-i: kubelet, containerd, kube-proxy and its pods, in cgroup /$K8S_NETWORK/node<i>
 
 set -euo pipefail
@@ -30,6 +30,8 @@ node_cgroup() { echo "/$K8S_NETWORK/node$1"; }
 BRIDGE_ADDRESS=10.98.0.1
 MIRROR_ADDRESS=10.98.0.2
 MIRROR_NAME=mirror.test
+BUCKET_ADDRESS=10.98.0.3
+BUCKET_NAME=bucket.test
 SERVICES=10.43.0.0/16
 FIRST_SERVICE=10.43.0.1
 PODS=10.97.0.0/16

@@ -1,9 +1,9 @@
-//! The files that pods of a runtime read: properties, the member list, the mounts.
+//! The files that pods of a runtime read, but the mounts: properties, the member list.
 
 use super::names::HOLDER_FOLDER;
 use super::{Given, HOME};
 use crate::crd::{Level, bytes_of};
-use goosefs_core::{Error, Result};
+use goosefs_core::Result;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -157,37 +157,4 @@ pub(crate) fn cluster(given: &Given<'_>) -> Value {
         all["force"] = json!({"slot": slot, "epoch": given.epoch});
     }
     all
-}
-
-/// The mounts of `mounts.json`, without its generation. `secrets` has the values of Secrets: by Secret, then by key.
-///
-/// # Errors
-/// `NotFound` for a Secret or key that is not there.
-pub(crate) fn mounts(given: &Given<'_>) -> Result<Value> {
-    let spec = &given.dataset.spec;
-    let mut all = Vec::new();
-    for mount in &spec.mounts {
-        let mut options = spec.shared_options.clone();
-        options.extend(mount.options.clone());
-        for option in spec.shared_encrypt_options.iter().chain(&mount.encrypt_options) {
-            let reference = &option.value_from.secret_key_ref;
-            let key = reference.key.as_deref().unwrap_or(&option.name);
-            let value = given.secrets.get(&reference.name).and_then(|secret| secret.get(key));
-            let missing = || {
-                let message =
-                    format!("mount {}: Secret {} has no key {key}", mount.shown_at(), reference.name);
-                Error::new(goosefs_core::Code::NotFound, message)
-                    .hint("create it in the namespace of the Dataset; nothing else is needed then")
-            };
-            options.insert(option.name.clone(), value.ok_or_else(missing)?.clone());
-        }
-        all.push(json!({
-            "path": mount.shown_at(),
-            "uri": mount.mount_point,
-            "readOnly": mount.read_only.unwrap_or(false),
-            "shared": mount.shared.unwrap_or(false),
-            "options": options,
-        }));
-    }
-    Ok(Value::Array(all))
 }

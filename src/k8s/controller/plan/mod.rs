@@ -10,6 +10,7 @@ pub(crate) mod fuse_node;
 pub(crate) mod hand_over;
 pub(crate) mod journals;
 mod masters;
+pub(crate) mod mounts;
 pub(crate) mod names;
 pub(crate) mod nodes;
 pub(crate) mod pods;
@@ -25,10 +26,10 @@ pub(crate) mod workers;
 use crate::crd::{Dataset, GooseFSRuntime, Level};
 use goosefs_core::Result;
 use kube::ResourceExt;
+use mounts::Mounts;
 use names::Names;
 use ports::Ports;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// `GOOSEFS_HOME` in pods.
 pub(crate) const HOME: &str = "/opt/goosefs";
@@ -79,10 +80,8 @@ pub(crate) struct Given<'a> {
     pub(crate) restore: Option<String>,
     /// Slot of the master whose data alone the cluster is to go on with.
     pub(crate) force: Option<i32>,
-    /// Values of Secrets that the Dataset refers to: by Secret, then by key.
-    pub(crate) secrets: BTreeMap<String, BTreeMap<String, String>>,
-    /// Generation of the mounts file.
-    pub(crate) mounts_generation: i64,
+    /// The storages, with what Secrets say.
+    pub(crate) mounts: Mounts,
     /// Changes with what pods must be made anew for.
     pub(crate) config_mark: String,
 }
@@ -111,8 +110,7 @@ impl<'a> Given<'a> {
             bootstrap: false,
             restore: None,
             force: None,
-            secrets: BTreeMap::new(),
-            mounts_generation: 0,
+            mounts: Mounts::default(),
             config_mark: String::new(),
         }
     }
@@ -157,12 +155,11 @@ pub(crate) fn config_mark(given: &Given<'_>) -> Result<String> {
 /// Everything that a runtime has, in the order in which it is applied.
 ///
 /// # Errors
-/// `InvalidArgument` for a quota that is no size, `NotFound` for a Secret that is not there.
+/// `InvalidArgument` for a quota that is no size.
 pub(crate) fn objects(given: &Given<'_>) -> Result<Vec<Object>> {
     let names = &given.names;
     let properties = files::properties_text(&files::properties(given)?);
     let cluster = files::cluster(given).to_string();
-    let mounts = json!({"generation": given.mounts_generation, "mounts": files::mounts(given)?});
     let mut all = vec![
         object(
             given,
@@ -179,7 +176,7 @@ pub(crate) fn objects(given: &Given<'_>) -> Result<Vec<Object>> {
             &names.mounts(),
             json!({
                 "type": "Opaque",
-                "stringData": {"mounts.json": mounts.to_string()},
+                "stringData": {"mounts.json": given.mounts.text()},
             }),
         ),
     ];

@@ -18,8 +18,7 @@ fn given<'a>(dataset: &'a Dataset, runtime: &'a GooseFSRuntime) -> Given<'a> {
         bootstrap: true,
         restore: None,
         force: None,
-        secrets: BTreeMap::new(),
-        mounts_generation: 1,
+        mounts: Mounts::new(dataset, &mounts::Secrets::new(), None),
         config_mark: "m".to_owned(),
     }
 }
@@ -74,10 +73,6 @@ fn the_files_of_pods_say_what_was_asked_for() {
         json!({"clusterId": "r-uid", "epoch": 1, "bootstrap": true,
             "masters": ["hbase-master-0:26002", "hbase-master-1:26002", "hbase-master-2:26002"]})
     );
-    assert_eq!(
-        files::mounts(&given).unwrap(),
-        json!([{"path": "/hbase", "uri": "https://mirror/hbase/", "readOnly": false, "shared": false, "options": {}}])
-    );
 }
 
 #[test]
@@ -88,24 +83,6 @@ fn more_masters_make_no_pod_anew_but_a_property_does() {
     assert_eq!(config_mark(&given(&dataset, &runtime)).unwrap(), before);
     runtime.spec.properties.insert("goosefs.logs.level".to_owned(), "debug".to_owned());
     assert_ne!(config_mark(&given(&dataset, &runtime)).unwrap(), before);
-}
-
-#[test]
-fn options_of_one_mount_stay_there_and_a_missing_secret_is_named() {
-    let (mut dataset, runtime) = tutorial();
-    let mounts = json!([
-        {"mountPoint": "cosn://a/", "name": "a", "options": {"x": "1"},
-         "encryptOptions": [{"name": "fs.cosn.userinfo.secretKey", "valueFrom": {"secretKeyRef": {"name": "cos", "key": "k"}}}]},
-        {"mountPoint": "cosn://b/", "name": "b"},
-    ]);
-    dataset.spec.mounts = serde_json::from_value(mounts).unwrap();
-    let mut given = given(&dataset, &runtime);
-    let missing = files::mounts(&given).unwrap_err();
-    assert_eq!(missing.message, "mount /a: Secret cos has no key k");
-    given.secrets.insert("cos".to_owned(), BTreeMap::from([("k".to_owned(), "v".to_owned())]));
-    let all = files::mounts(&given).unwrap();
-    assert_eq!(all[0]["options"], json!({"x": "1", "fs.cosn.userinfo.secretKey": "v"}));
-    assert_eq!(all[1]["options"], json!({}));
 }
 
 #[test]
