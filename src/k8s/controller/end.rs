@@ -1,6 +1,7 @@
 //! The end of a runtime: everything is taken away, once nobody uses it.
 
 use super::context::{Context, api_error, delete_exactly, gone, names_of};
+use super::label::{DATASETS, datasets, relabel};
 use super::plan::names::Names;
 use super::plan::nodes::EXCLUSIVE;
 use super::plan::pods::phase_of;
@@ -135,28 +136,23 @@ async fn unlabel(names: &Names, context: &Context) -> Result<()> {
     let nodes: Api<Node> = Api::all(context.client.clone());
     let all = nodes.list(&ListParams::default()).await.map_err(|error| api_error("list nodes", error))?;
     let own = format!("{}_{}", names.namespace, names.name);
-    for node in all.items {
-        let labels = node.labels();
-        let mut change = serde_json::Map::new();
-        for key in [names.worker_label(), names.cached_label(), names.fuse_label()] {
-            if labels.contains_key(&key) {
-                change.insert(key, Value::Null);
+    for node in &all.items {
+        relabel(node, context, |labels| {
+            let mut change = serde_json::Map::new();
+            for key in [names.worker_label(), names.cached_label(), names.fuse_label()] {
+                if labels.contains_key(&key) {
+                    change.insert(key, Value::Null);
+                }
             }
-        }
-        if labels.get(EXCLUSIVE) == Some(&own) {
-            change.insert(EXCLUSIVE.to_owned(), Value::Null);
-        }
-        if labels.contains_key(&names.worker_label()) {
-            let number: i64 =
-                labels.get("fluid.io/dataset-num").and_then(|text| text.parse().ok()).unwrap_or(1);
-            let rest = if number > 1 { json!((number - 1).to_string()) } else { Value::Null };
-            change.insert("fluid.io/dataset-num".to_owned(), rest);
-        }
-        if !change.is_empty() {
-            let patch = json!({"metadata": {"labels": change}});
-            let patched = nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
-            patched.map_err(|error| api_error("take labels from a node", error))?;
-        }
+            if labels.get(EXCLUSIVE) == Some(&own) {
+                change.insert(EXCLUSIVE.to_owned(), Value::Null);
+            }
+            if labels.contains_key(&names.worker_label()) {
+                change.insert(DATASETS.to_owned(), datasets(labels, -1));
+            }
+            change
+        })
+        .await?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod end;
 mod fluid;
 mod hand_over;
 mod journals;
+mod label;
 mod lease;
 mod leave;
 mod operation;

@@ -3,6 +3,7 @@
 
 use super::context::{Context, api_error, delete_exactly};
 use super::drain;
+use super::label::{DATASETS, datasets, relabel};
 use super::plan::fuse_node::{self, Act, Last};
 use super::plan::nodes::{EXCLUSIVE, Wanted, choose};
 use super::plan::pods::phase_of;
@@ -11,7 +12,7 @@ use super::runtime::pods_of;
 use crate::crd::{CleanPolicy, LaunchPolicy, Placement};
 use goosefs_core::Result;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,37 +148,27 @@ async fn label_node(
     exclusive: Option<&str>,
     context: &Context,
 ) -> Result<()> {
-    let labels = node.labels();
-    let mut change = serde_json::Map::new();
-    let mut set = |key: String, value: Option<&str>| {
-        if labels.get(&key).map(String::as_str) != value {
-            change.insert(key, json!(value));
-        }
-    };
-    set(given.names.worker_label(), worker);
-    set(given.names.cached_label(), worker.filter(|value| *value == worker_node::HAS));
-    set(given.names.fuse_label(), fuse);
     let own = format!("{}_{}", given.names.namespace, given.names.name);
-    let worker = worker.is_some();
-    match (worker, exclusive) {
-        (true, Some(value)) => set(EXCLUSIVE.to_owned(), Some(value)),
-        _ if labels.get(EXCLUSIVE) == Some(&own) => set(EXCLUSIVE.to_owned(), None),
-        _ => {}
-    }
-    let had = labels.contains_key(&given.names.worker_label());
-    if had != worker {
-        let number: i64 =
-            labels.get("fluid.io/dataset-num").and_then(|text| text.parse().ok()).unwrap_or_default();
-        let number = if worker { number + 1 } else { number - 1 };
-        let text = number.to_string();
-        set("fluid.io/dataset-num".to_owned(), (number > 0).then_some(text.as_str()));
-    }
-    if change.is_empty() {
-        return Ok(());
-    }
-    let nodes: Api<Node> = Api::all(context.client.clone());
-    let patch = json!({"metadata": {"labels": change}});
-    let patched = nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
-    patched.map_err(|error| api_error(&format!("label node {}", node.name_any()), error))?;
-    Ok(())
+    relabel(node, context, |labels| {
+        let mut change = serde_json::Map::new();
+        let mut set = |key: String, value: Option<&str>| {
+            if labels.get(&key).map(String::as_str) != value {
+                change.insert(key, json!(value));
+            }
+        };
+        set(given.names.worker_label(), worker);
+        set(given.names.cached_label(), worker.filter(|value| *value == worker_node::HAS));
+        set(given.names.fuse_label(), fuse);
+        match (worker, exclusive) {
+            (Some(_), Some(value)) => set(EXCLUSIVE.to_owned(), Some(value)),
+            _ if labels.get(EXCLUSIVE) == Some(&own) => set(EXCLUSIVE.to_owned(), None),
+            _ => {}
+        }
+        let had = labels.contains_key(&given.names.worker_label());
+        if had != worker.is_some() {
+            change.insert(DATASETS.to_owned(), datasets(labels, if had { -1 } else { 1 }));
+        }
+        change
+    })
+    .await
 }
