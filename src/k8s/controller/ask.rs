@@ -29,6 +29,13 @@ const AGAIN: Duration = Duration::from_millis(300);
 /// Entries of one listing.
 const PAGE: u32 = 1000;
 
+/// Where a master is asked, and in whose name: that of the user who runs it, to whom it refuses nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Master {
+    pub(super) address: String,
+    pub(super) user: String,
+}
+
 /// What is known of a running cluster.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Cluster {
@@ -46,8 +53,8 @@ pub(super) struct Cluster {
     pub(super) mounts: Vec<String>,
     /// What is not mounted as that file says, and why.
     pub(super) failures: Vec<String>,
-    /// Address of the leader that answered.
-    pub(super) address: String,
+    /// The leader that answered.
+    pub(super) master: Master,
     /// Epoch of the cluster.
     pub(super) epoch: i64,
 }
@@ -67,11 +74,11 @@ pub(super) struct Total {
     pub(super) bytes: u64,
 }
 
-async fn dial(address: &str, tasks: &Tasks) -> Result<Channel> {
-    let caller = Caller { user: "root".to_owned(), ..Caller::default() };
+async fn dial(master: &Master, tasks: &Tasks) -> Result<Channel> {
+    let caller = Caller { user: master.user.clone(), ..Caller::default() };
     let hello =
         HelloRequest { version: 1, cluster: None, role: "controller".to_owned(), caller: Some(caller) };
-    Channel::connect(&Target::Tcp(address.to_owned()), hello, tasks, PATIENCE).await
+    Channel::connect(&Target::Tcp(master.address.clone()), hello, tasks, PATIENCE).await
 }
 
 async fn soon<T>(call: impl Future<Output = Result<T>>) -> Option<T> {
@@ -79,10 +86,10 @@ async fn soon<T>(call: impl Future<Output = Result<T>>) -> Option<T> {
 }
 
 /// As [`cluster`], but masters that have had a leader are given a moment to agree on the next.
-pub(super) async fn settled_cluster(addresses: &[String], tasks: &Tasks) -> Option<Cluster> {
+pub(super) async fn settled_cluster(masters: &[Master], tasks: &Tasks) -> Option<Cluster> {
     let until = Instant::now() + ELECTION;
     loop {
-        let found = cluster(addresses, tasks).await;
+        let found = cluster(masters, tasks).await;
         if found.is_some() || Instant::now() + AGAIN >= until {
             return found;
         }
@@ -92,8 +99,7 @@ pub(super) async fn settled_cluster(addresses: &[String], tasks: &Tasks) -> Opti
 
 /// The master that leads.
 pub(super) struct Leader {
-    /// Where it answered.
-    pub(super) address: String,
+    pub(super) master: Master,
     /// Its name as masters know it, `pod:port`.
     pub(super) name: String,
     pub(super) channel: Channel,
@@ -104,22 +110,22 @@ pub(super) struct Leader {
 }
 
 /// Asks every master who leads.
-pub(super) async fn leader(addresses: &[String], tasks: &Tasks) -> Option<Leader> {
-    let asked = addresses.iter().map(|address| async move {
-        let channel = dial(address, tasks).await.ok()?;
+pub(super) async fn leader(masters: &[Master], tasks: &Tasks) -> Option<Leader> {
+    let asked = masters.iter().map(|master| async move {
+        let channel = dial(master, tasks).await.ok()?;
         let answer: ClusterResponse = soon(channel.call(method::CLUSTER, &ClusterRequest {})).await?;
         let name = answer.masters.iter().find(|master| master.leader && master.self_)?.rpc.clone();
         let highest = answer.masters.iter().map(|master| master.slot).max()?;
         let epoch = answer.cluster.map(|mark| mark.epoch).unwrap_or_default();
-        let (address, slots) = (address.clone(), highest as usize + 1);
-        Some(Leader { address, name, channel, slots, epoch: i64::try_from(epoch).unwrap_or(i64::MAX) })
+        let (master, slots) = (master.clone(), highest as usize + 1);
+        Some(Leader { master, name, channel, slots, epoch: i64::try_from(epoch).unwrap_or(i64::MAX) })
     });
     futures::future::join_all(asked).await.into_iter().flatten().next()
 }
 
 /// Asks every master who leads, and the leader for the rest; nothing when none leads.
-pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Cluster> {
-    let Leader { address, name, channel, slots, epoch } = leader(addresses, tasks).await?;
+pub(super) async fn cluster(masters: &[Master], tasks: &Tasks) -> Option<Cluster> {
+    let Leader { master, name, channel, slots, epoch } = leader(masters, tasks).await?;
     let workers: WorkersResponse = soon(channel.call(method::WORKERS, &WorkersRequest {})).await?;
     let mounts: MountsResponse = soon(channel.call(method::MOUNTS, &MountsRequest {})).await?;
     let live = || workers.workers.iter().filter(|worker| worker.live);
@@ -137,15 +143,15 @@ pub(super) async fn cluster(addresses: &[String], tasks: &Tasks) -> Option<Clust
             .map(|failure| format!("mount {}: {}", failure.path, failure.error))
             .collect(),
         mounts: mounts.mounts.into_iter().map(|mount| mount.path).collect(),
-        address,
+        master,
         epoch,
     })
 }
 
 /// What each master says of itself that answers.
-pub(super) async fn each(addresses: &[String], tasks: &Tasks) -> Vec<Alone> {
-    let asked = addresses.iter().map(|address| async move {
-        let channel = dial(address, tasks).await.ok()?;
+pub(super) async fn each(masters: &[Master], tasks: &Tasks) -> Vec<Alone> {
+    let asked = masters.iter().map(|master| async move {
+        let channel = dial(master, tasks).await.ok()?;
         let answer: ClusterResponse = soon(channel.call(method::CLUSTER, &ClusterRequest {})).await?;
         let slot = answer.masters.iter().find(|master| master.self_)?.slot as usize;
         let epoch = ClusterMark::from_wire(answer.cluster.as_ref()).map(|mark| mark.epoch.0);
@@ -154,9 +160,9 @@ pub(super) async fn each(addresses: &[String], tasks: &Tasks) -> Vec<Alone> {
     futures::future::join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// Has the leader at `address` drain the workers at `hosts`; how far it is, for those that it knows.
-pub(super) async fn drain(address: &str, hosts: &[String], tasks: &Tasks) -> Result<Vec<Draining>> {
-    let channel = dial(address, tasks).await?;
+/// Has the leader drain the workers at `hosts`; how far it is, for those that it knows.
+pub(super) async fn drain(leader: &Master, hosts: &[String], tasks: &Tasks) -> Result<Vec<Draining>> {
+    let channel = dial(leader, tasks).await?;
     let request = DrainRequest { hosts: hosts.to_vec() };
     let late = |_| Error::new(Code::DeadlineExceeded, "the leading master does not answer");
     let answer: DrainResponse =
@@ -165,8 +171,8 @@ pub(super) async fn drain(address: &str, hosts: &[String], tasks: &Tasks) -> Res
 }
 
 /// Walks all directories, which loads what is not known yet.
-pub(super) async fn total(address: &str, tasks: &Tasks) -> Result<Total> {
-    let channel = dial(address, tasks).await?;
+pub(super) async fn total(leader: &Master, tasks: &Tasks) -> Result<Total> {
+    let channel = dial(leader, tasks).await?;
     let (mut total, mut directories) = (Total::default(), VecDeque::from([0_u64]));
     while let Some(directory) = directories.pop_front() {
         let mut after = String::new();

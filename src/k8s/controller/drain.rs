@@ -3,7 +3,7 @@
 use super::ask;
 use super::context::Context;
 use super::plan::Given;
-use super::runtime::addresses_of_masters;
+use super::runtime::masters_to_ask;
 use goosefs_core::Result;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Resource, ResourceExt};
@@ -24,9 +24,9 @@ pub(super) async fn drained(
     if hosts.is_empty() {
         return Ok(done);
     }
-    let addresses = addresses_of_masters(given, context).await?;
-    let Some(cluster) = ask::settled_cluster(&addresses, &context.tasks).await else { return Ok(done) };
-    let answers = ask::drain(&cluster.address, &hosts, &context.tasks).await?;
+    let masters = masters_to_ask(given, context).await?;
+    let Some(cluster) = ask::settled_cluster(&masters, &context.tasks).await else { return Ok(done) };
+    let answers = ask::drain(&cluster.master, &hosts, &context.tasks).await?;
     for pod in leaving {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         let own: Vec<_> = answers.iter().filter(|answer| Some(&answer.host) == ip(pod).as_ref()).collect();

@@ -6,7 +6,7 @@ use super::context::{Context, api_error};
 use super::phase::set_condition;
 use super::plan::journals::{self, ORDER, Step};
 use super::plan::{self, Given};
-use super::runtime::addresses_of_masters;
+use super::runtime::masters_to_ask;
 use super::tell;
 use crate::crd::{GooseFSRuntime, GooseFSRuntimeStatus};
 use goosefs_core::Result;
@@ -26,9 +26,7 @@ pub(super) async fn look(
 ) -> Result<()> {
     let leads = seen.cluster.as_ref().map(|cluster| cluster.epoch);
     let each = match leads {
-        None if !given.bootstrap => {
-            ask::each(&addresses_of_masters(given, context).await?, &context.tasks).await
-        }
+        None if !given.bootstrap => ask::each(&masters_to_ask(given, context).await?, &context.tasks).await,
         _ => Vec::new(),
     };
     let order = given.runtime.annotations().get(ORDER).map(String::as_str);

@@ -3,12 +3,13 @@
 //! Called for every change of the runtime, its Dataset, its objects and its pods, and every few seconds for the figures
 //! that only masters know. It keeps nothing between calls but what [`Context`] has.
 
-use super::ask;
+use super::ask::{self, Master};
 use super::context::{Context, api_error};
 use super::phase::set_condition;
 use super::plan::mounts::{Mounts, Secrets};
 use super::plan::names::Names;
 use super::plan::ports::{self, Ports};
+use super::plan::run_as::masters_user;
 use super::plan::{self, Given, files, masters_of};
 use super::restore::{self, Backup};
 use super::tell::{Seen, all_mounted, mount_events, tell, tell_dataset, transitions};
@@ -126,7 +127,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
     // Other mounts have another total; before they are there, there is none.
     let what = format!("{} {} {}", given.cluster_id, given.epoch, given.mounts.generation);
     let mounted = seen.cluster.as_ref().filter(|cluster| all_mounted(&given, cluster));
-    let total = mounted.and_then(|cluster| context.totals.of(&what, &cluster.address, &context.tasks));
+    let total = mounted.and_then(|cluster| context.totals.of(&what, &cluster.master, &context.tasks));
     say_of_dataset(&given, tell_dataset(&given, &seen, &status, total)?, context).await?;
     let rolling = roll::roll(&given, &seen, context).await? | hand_over::hand_over(&given, context).await?;
     let shrinking = given.master_pods > given.masters;
@@ -297,15 +298,16 @@ pub(super) async fn pods_of(given: &Given<'_>, role: &str, context: &Context) ->
 }
 
 /// Where masters are asked: at their pods.
-pub(super) async fn addresses_of_masters(given: &Given<'_>, context: &Context) -> Result<Vec<String>> {
+pub(super) async fn masters_to_ask(given: &Given<'_>, context: &Context) -> Result<Vec<Master>> {
     let pods = pods_of(given, "goosefs-master", context).await?;
-    Ok(addresses(given.ports, &pods))
+    Ok(masters_at(given.runtime, given.ports, &pods))
 }
 
 /// Where masters are asked.
-pub(super) fn addresses(ports: Ports, pods: &[Pod]) -> Vec<String> {
+pub(super) fn masters_at(runtime: &GooseFSRuntime, ports: Ports, pods: &[Pod]) -> Vec<Master> {
     let address = |pod: &Pod| Some(host_port(pod.status.as_ref()?.pod_ip.as_ref()?, ports.master_rpc));
-    pods.iter().filter_map(address).collect()
+    let user = masters_user(runtime);
+    pods.iter().filter_map(address).map(|address| Master { address, user: user.clone() }).collect()
 }
 
 /// `ip:port`, `[ip]:port` for version 6.
@@ -324,11 +326,11 @@ async fn see(given: &Given<'_>, context: &Context) -> Result<Seen> {
     let fuse =
         daemons.get(&given.names.fuse()).await.map_err(|error| api_error("get the FUSE pods", error))?;
     let pods = pods_of(given, "goosefs-master", context).await?;
-    let addresses = addresses(given.ports, &pods);
+    let masters_seen = masters_at(given.runtime, given.ports, &pods);
     let cluster = if given.bootstrap {
-        ask::cluster(&addresses, &context.tasks).await
+        ask::cluster(&masters_seen, &context.tasks).await
     } else {
-        ask::settled_cluster(&addresses, &context.tasks).await
+        ask::settled_cluster(&masters_seen, &context.tasks).await
     };
     Ok(Seen { masters, master_pods: pods, workers, fuse, cluster })
 }

@@ -4,7 +4,7 @@
 use super::ask;
 use super::context::{Context, api_error};
 use super::plan::Given;
-use super::runtime::addresses_of_masters;
+use super::runtime::masters_to_ask;
 use goosefs_core::Result;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Api;
@@ -18,8 +18,8 @@ pub(super) async fn pods(given: &Given<'_>, context: &Context) -> Result<usize> 
     if there <= given.masters || given.bootstrap {
         return Ok(given.masters);
     }
-    let addresses = addresses_of_masters(given, context).await?;
-    let cluster = ask::settled_cluster(&addresses, &context.tasks).await;
+    let masters = masters_to_ask(given, context).await?;
+    let cluster = ask::settled_cluster(&masters, &context.tasks).await;
     Ok(kept(given.masters, there, cluster.map(|cluster| cluster.slots)))
 }
 

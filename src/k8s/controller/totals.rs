@@ -1,6 +1,6 @@
 //! How much is in the storages of each cluster: walked in the background, told from memory.
 
-use super::ask::{self, Total};
+use super::ask::{self, Master, Total};
 use goosefs_core::task::Tasks;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -25,13 +25,13 @@ struct Known {
 
 impl Totals {
     /// The figures of the walk before; starts the next when it is time.
-    pub(super) fn of(&self, cluster: &str, leader: &str, tasks: &Tasks) -> Option<Total> {
+    pub(super) fn of(&self, cluster: &str, leader: &Master, tasks: &Tasks) -> Option<Total> {
         let mut all = self.known.lock();
         let known = all.entry(cluster.to_owned()).or_default();
         let due = known.next.is_none_or(|next| next <= Instant::now());
         if due && !known.walking {
             known.walking = true;
-            let (totals, cluster, leader) = (self.clone(), cluster.to_owned(), leader.to_owned());
+            let (totals, cluster, leader) = (self.clone(), cluster.to_owned(), leader.clone());
             let (walked, stop) = (tasks.clone(), tasks.stop());
             tasks.spawn("add up storages", async move {
                 let began = Instant::now();

@@ -41,7 +41,7 @@ pub struct DataBackupSpec {
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub backup_path: String,
-    /// The user who writes the file; root by default.
+    /// The user who writes the file; root by default. A folder that is new, or root's and empty, is given to that user.
     pub run_as: Option<RunAs>,
     /// Another operation, which must be complete first.
     pub run_after: Option<OperationRef>,

@@ -9,7 +9,7 @@ pub use operation::{backup, load};
 
 use super::quantity::bytes_of;
 use super::tier::Level;
-use super::{Dataset, GooseFSRuntime, GooseFSRuntimeSpec, LONGEST_NAME, Place};
+use super::{Dataset, GooseFSRuntime, GooseFSRuntimeSpec, LONGEST_NAME, Place, RunAs};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use std::collections::BTreeSet;
@@ -45,6 +45,7 @@ pub fn runtime(runtime: &GooseFSRuntime) -> Vec<Violation> {
         found.extend(tier(&format!("spec.tieredstore.levels[{number}]"), level));
     }
     found.extend(folders_once(&runtime.spec));
+    found.extend(runtime.spec.run_as.as_ref().map(run_as).unwrap_or_default());
     if runtime.spec.replicas.is_some_and(|replicas| replicas < 0) {
         found.push(Violation::new("spec.replicas", "must not be negative"));
     }
@@ -157,6 +158,31 @@ fn tier(field: &str, level: &Level) -> Vec<Violation> {
             if let Err(error) = bytes_of(&Quantity(quota.to_owned())) {
                 found.push(Violation::new(format!("{field}.quotaList"), error.to_string()));
             }
+        }
+    }
+    found
+}
+
+/// Its names are lines of files, in which root is somebody else.
+fn run_as(user: &RunAs) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (field, number) in [("uid", user.uid), ("gid", user.gid)] {
+        if !(0..=i64::from(i32::MAX)).contains(&number) {
+            let message = format!("{number} must not be negative, nor more than {}", i32::MAX);
+            found.push(Violation::new(format!("spec.runAs.{field}"), message));
+        }
+    }
+    for (field, name, number) in [("user", &user.user, user.uid), ("group", &user.group, user.gid)] {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.@-".contains(c);
+        if name.is_empty()
+            || name.len() > 64
+            || name.starts_with(['.', '@', '-'])
+            || !name.chars().all(allowed)
+        {
+            let message = format!("\"{name}\" must be a name of letters, digits and _ . @ -, at most 64");
+            found.push(Violation::new(format!("spec.runAs.{field}"), message));
+        } else if name == "root" && number != 0 {
+            found.push(Violation::new(format!("spec.runAs.{field}"), format!("root is 0, not {number}")));
         }
     }
     found

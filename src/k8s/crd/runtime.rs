@@ -61,7 +61,7 @@ pub struct GooseFSRuntimeSpec {
     /// Accepted for the sake of older objects: there is no API gateway.
     #[serde(rename = "apiGateway")]
     pub api_gateway: Option<Component>,
-    /// Accepted for the sake of older objects: no init container makes users.
+    /// Accepted for the sake of older objects: pods know the user of runAs without an image for it.
     pub init_users: Option<InitUsers>,
     /// FUSE pods.
     pub fuse: Option<Fuse>,
@@ -78,7 +78,10 @@ pub struct GooseFSRuntimeSpec {
     /// Number of workers.
     #[schemars(range(min = 0))]
     pub replicas: Option<i32>,
-    /// The user that masters and workers run as; root by default.
+    /// The user that masters and workers run as; root by default. Pods know it by its name, which is the masters' superuser
+    /// then: who works with files as that user owns them. A container that runs first, as root and with no more rights than
+    /// CHOWN and DAC_OVERRIDE, gives it the journal, the folders of tiers and the node's folder of sockets. FUSE pods are
+    /// root's: only root may mount, and hand files to the kernel.
     pub run_as: Option<RunAs>,
     /// Services carry no label for Prometheus.
     pub disable_prometheus: Option<bool>,
@@ -122,17 +125,21 @@ pub struct DataPlacement {
     pub pin: Option<bool>,
 }
 
-/// The user that masters and workers run as.
+/// A user that pods run as.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunAs {
-    /// User id.
+    /// User id; 0 is root.
+    #[schemars(range(min = 0, max = 2147483647))]
     pub uid: i64,
     /// Group id.
+    #[schemars(range(min = 0, max = 2147483647))]
     pub gid: i64,
     /// User name.
+    #[schemars(length(max = 64), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$"))]
     pub user: String,
     /// Group name.
+    #[schemars(length(max = 64), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$"))]
     pub group: String,
 }
 

@@ -222,6 +222,11 @@ fn what_is_wrong_with_a_runtime_is_named() {
     assert_eq!(fields(hdd(json!({"path": "a"}))), [format!("{tier}.path")]);
     assert_eq!(fields(hdd(json!({"path": "/a/../b"}))), [format!("{tier}.path")]);
     assert_eq!(fields(hdd(json!({"path": "/a,/a/"}))), ["spec.tieredstore"]);
+    let user = |uid: i64, user: &str| json!({"runAs": {"uid": uid, "gid": 7, "user": user, "group": "g"}});
+    assert!(fields(user(7, "a.b-c@d")).is_empty() && fields(user(0, "root")).is_empty());
+    for (uid, name, field) in [(-1, "a", "uid"), (7, "a:b", "user"), (7, "", "user"), (7, "root", "user")] {
+        assert_eq!(fields(user(uid, name)), [format!("spec.runAs.{field}")]);
+    }
     let mut long = runtime(json!({}));
     long.metadata.name = Some("a".repeat(46));
     assert_eq!(check::runtime(&long).len(), 1);

@@ -140,10 +140,10 @@ fn leaders_node(ground: &Ground) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref()
 }
 
-/// What the container said at its end, or why the pod has ended without.
+/// What a container said at its end, or why the pod has ended without.
 fn said_by(pod: &Pod) -> String {
     let Some(status) = pod.status.as_ref() else { return String::new() };
-    let containers = status.container_statuses.iter().flatten();
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     let mut ends = containers.filter_map(|one| one.state.as_ref()?.terminated.as_ref());
     let said = ends.find_map(|end| end.message.clone().filter(|text| !text.trim().is_empty()));
     let why = status.message.clone().or_else(|| status.reason.clone());
@@ -154,7 +154,11 @@ fn said_by(pod: &Pod) -> String {
 /// Why a pod does not run yet, when the scheduler or the kubelet says.
 fn held_up(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
-    let mut waiting =
-        status.container_statuses.iter().flatten().filter_map(|one| one.state.as_ref()?.waiting.as_ref());
+    let mut waiting = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses)
+        .flatten()
+        .filter_map(|one| one.state.as_ref()?.waiting.as_ref());
     unplaced(pod).or_else(|| waiting.find_map(|one| one.message.clone().or_else(|| one.reason.clone())))
 }

@@ -3,7 +3,7 @@
 use super::super::ask::{self, Leader};
 use super::super::context::{Context, api_error};
 use super::super::plan::ports::Ports;
-use super::super::runtime::addresses;
+use super::super::runtime::masters_at;
 use super::tell::{self, Wait};
 use crate::crd::check::Violation;
 use crate::crd::{
@@ -212,8 +212,8 @@ async fn find_ground<O: Operation>(
         return Ok(Err(Wait::For("RuntimeNotReady", message)));
     }
     let masters = masters_of(&namespace, name, context).await?;
-    let addresses = addresses(Ports::of(&runtime), &masters);
-    let Some(leader) = ask::leader(&addresses, &context.tasks).await else {
+    let asked = masters_at(&runtime, Ports::of(&runtime), &masters);
+    let Some(leader) = ask::leader(&asked, &context.tasks).await else {
         return Ok(Err(Wait::For("RuntimeNotReady", format!("no master of {name} leads"))));
     };
     Ok(Ok(Ground { dataset, runtime, masters, leader }))

@@ -1,5 +1,6 @@
 //! What the leader is asked about jobs: to begin one, how it is, to stop it.
 
+use super::super::ask::Leader;
 use goosefs_core::proto::internal::{
     Caller, Empty, Preload, PreloadOptions, PreloadState, PreloadsRequest, PreloadsResponse,
     StopPreloadRequest, SubmitPreloadRequest, SubmitPreloadResponse,
@@ -17,20 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// The leader's: `NotFound`, `AlreadyExists` when another job loads the path.
-pub(super) async fn submit(
-    leader: &Channel,
-    path: &str,
-    key: String,
-    options: PreloadOptions,
-) -> Result<u64> {
+pub(super) async fn submit(leader: &Leader, path: &str, key: String, options: PreloadOptions) -> Result<u64> {
     let request = SubmitPreloadRequest {
         op: None,
-        caller: Some(Caller { user: "root".to_owned(), group: String::new() }),
+        caller: Some(Caller { user: leader.master.user.clone(), group: String::new() }),
         path: path.to_owned(),
         options: Some(options),
         key,
     };
-    let answer: SubmitPreloadResponse = ask(leader, method::SUBMIT_PRELOAD, &request).await?;
+    let answer: SubmitPreloadResponse = ask(&leader.channel, method::SUBMIT_PRELOAD, &request).await?;
     Ok(answer.preload)
 }
 

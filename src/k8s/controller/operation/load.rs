@@ -116,7 +116,7 @@ impl DataLoad {
                 ..PreloadOptions::default()
             };
             let key = format!("DataLoad/{}/{run}{}", self.uid().unwrap_or_default(), target.path);
-            let begun = jobs::submit(&ground.leader.channel, &target.path, key, options).await;
+            let begun = jobs::submit(&ground.leader, &target.path, key, options).await;
             let id = begun.map_err(|error| error.context(format!("load {}", target.path)))?;
             let id = i64::try_from(id)
                 .map_err(|_| Error::new(Code::Internal, format!("job {id} has too large a number")))?;

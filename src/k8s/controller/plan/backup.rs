@@ -1,7 +1,7 @@
 //! The pod of a DataBackup: takes a backup from the leading master, packs it, and leaves it at its place.
 
 use super::pods::{self, config, environment, spec};
-use super::{Given, Object, masters, object};
+use super::{Given, Object, masters, object, run_as};
 use crate::crd::{Component, DataBackup, Place};
 use goosefs_core::Result;
 use kube::ResourceExt;
@@ -57,15 +57,19 @@ pub(crate) fn pod(given: &Given<'_>, backup: &DataBackup, node: Option<&str>) ->
     let default = Component::default();
     let own = given.runtime.spec.master.as_ref().unwrap_or(&default);
     let (image, policy) = pods::image(given, None);
-    let (conf_volume, conf_mount) = config(given);
+    let (conf_volume, mut mounts) = config(given);
     let status = given.dataset.status.clone().unwrap_or_default();
+    let user = backup.spec.run_as.as_ref();
+    let place = json!({"name": "backup", "mountPath": "/backup"});
+    let gives = run_as::gives_new(given, user, &place, &folder);
+    mounts.extend([place, json!({"name": "work", "mountPath": "/work"})]);
     let arguments = [
         folder,
         given.names.name.clone(),
         given.names.namespace.clone(),
         status.ufs_total.unwrap_or_default(),
         status.file_num.unwrap_or_default(),
-        masters_user(given),
+        run_as::masters_user(given.runtime),
     ];
     let mut command: Vec<String> = ["/bin/bash", "-c", SCRIPT, "backup"].map(str::to_owned).to_vec();
     command.extend(arguments);
@@ -81,7 +85,8 @@ pub(crate) fn pod(given: &Given<'_>, backup: &DataBackup, node: Option<&str>) ->
                 "restartPolicy": "Never",
                 "activeDeadlineSeconds": LONGEST,
                 "terminationGracePeriodSeconds": 5,
-                "securityContext": masters::security(backup.spec.run_as.as_ref()),
+                "securityContext": run_as::security(user),
+                "initContainers": gives.into_iter().collect::<Vec<_>>(),
                 "containers": [{
                     "name": ROLE,
                     "image": image,
@@ -89,11 +94,7 @@ pub(crate) fn pod(given: &Given<'_>, backup: &DataBackup, node: Option<&str>) ->
                     "command": command,
                     "env": environment(&BTreeMap::new()),
                     "terminationMessagePolicy": "FallbackToLogsOnError",
-                    "volumeMounts": [
-                        conf_mount,
-                        {"name": "backup", "mountPath": "/backup"},
-                        {"name": "work", "mountPath": "/work"},
-                    ],
+                    "volumeMounts": mounts,
                 }],
                 "volumes": [conf_volume, target, {"name": "work", "emptyDir": {}}],
             }))
@@ -102,14 +103,6 @@ pub(crate) fn pod(given: &Given<'_>, backup: &DataBackup, node: Option<&str>) ->
     pods::set_role(&mut pod, ROLE);
     pod.0["metadata"]["ownerReferences"] = owner(backup);
     Ok(pod)
-}
-
-/// Who runs the masters, as they call themselves: to him everything is allowed.
-fn masters_user(given: &Given<'_>) -> String {
-    match &given.runtime.spec.run_as {
-        Some(user) if user.uid != 0 => user.uid.to_string(),
-        _ => "root".to_owned(),
-    }
 }
 
 fn owner(backup: &DataBackup) -> Value {

@@ -1,7 +1,8 @@
 //! The files that pods of a runtime read, but the mounts: properties, the member list.
 
+use super::masters::JOURNAL;
 use super::names::HOLDER_FOLDER;
-use super::{Given, HOME};
+use super::{Given, HOME, run_as};
 use crate::crd::{Level, bytes_of};
 use goosefs_core::Result;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -91,7 +92,7 @@ pub(crate) fn properties(given: &Given<'_>) -> Result<BTreeMap<String, String>> 
     set("goosefs.master.web.port", given.ports.master_web.to_string());
     set("goosefs.master.embedded.journal.port", given.ports.master_raft.to_string());
     set("goosefs.master.bind.host", "0.0.0.0".to_owned());
-    set("goosefs.master.journal.folder", "/journal".to_owned());
+    set("goosefs.master.journal.folder", JOURNAL.to_owned());
     set("goosefs.master.cluster.file", format!("{HOME}/cluster/cluster.json"));
     set("goosefs.master.mounts.file", format!("{HOME}/mounts/mounts.json"));
     set("goosefs.master.mount.table.root.ufs", "/underFSStorage".to_owned());
@@ -107,6 +108,9 @@ pub(crate) fn properties(given: &Given<'_>) -> Result<BTreeMap<String, String>> 
     set("goosefs.fuse.idmapped", "true".to_owned());
     set("goosefs.fuse.holder.sockets", holders().join(","));
     set("goosefs.worker.holder.socket", worker_holder());
+    if let Some(user) = run_as::named(given.runtime) {
+        set(run_as::LOGIN_USER, user.to_owned());
+    }
     let levels = given.levels();
     set("goosefs.worker.tieredstore.levels", levels.len().to_string());
     for (number, level) in levels.iter().enumerate() {

@@ -23,7 +23,7 @@ pub(crate) fn daemon_set(given: &Given<'_>) -> Object {
         image_tag: own.image_tag.clone(),
         image_pull_policy: own.image_pull_policy.clone(),
     };
-    let (conf_volume, conf_mount) = config(given);
+    let (conf_volume, conf_mounts) = config(given);
     let (mut volumes, mut mounts) = user_volumes(given, &own.volume_mounts);
     volumes.extend([
         conf_volume,
@@ -32,8 +32,8 @@ pub(crate) fn daemon_set(given: &Given<'_>) -> Object {
         json!({"name": "goosefs-socket", "hostPath": {"path": given.names.socket_folder(), "type": "DirectoryOrCreate"}}),
         json!({"name": "goosefs-holder", "hostPath": {"path": HOLDER_FOLDER, "type": "DirectoryOrCreate"}}),
     ]);
+    mounts.extend(conf_mounts);
     mounts.extend([
-        conf_mount,
         json!({"name": "goosefs-fuse-device", "mountPath": "/dev/fuse"}),
         json!({"name": "goosefs-fuse-mount", "mountPath": given.names.runtime_folder(), "mountPropagation": "Bidirectional"}),
         json!({"name": "goosefs-socket", "mountPath": format!("{HOME}/socket")}),

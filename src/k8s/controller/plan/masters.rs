@@ -3,11 +3,14 @@
 use super::pods::{
     config, container, definitions, environment, spec, template, user_volumes, without_nothing,
 };
-use super::{Given, HOME, Object, object};
-use crate::crd::{Component, RunAs};
+use super::{Given, HOME, Object, object, run_as};
+use crate::crd::Component;
 use serde_json::{Value, json};
 
 const ROLE: &str = "goosefs-master";
+
+/// Where masters keep their journal.
+pub(super) const JOURNAL: &str = "/journal";
 
 /// What a claim for a journal asks for when nobody says.
 const JOURNAL_SIZE: &str = "10Gi";
@@ -62,7 +65,7 @@ fn disruption_budget(given: &Given<'_>) -> Object {
 fn stateful_set(given: &Given<'_>) -> Object {
     let default = Component::default();
     let own = given.runtime.spec.master.as_ref().unwrap_or(&default);
-    let (conf_volume, conf_mount) = config(given);
+    let (conf_volume, conf_mounts) = config(given);
     let (mut volumes, mut mounts) = user_volumes(given, &own.volume_mounts);
     volumes.extend([
         conf_volume,
@@ -70,12 +73,12 @@ fn stateful_set(given: &Given<'_>) -> Object {
         json!({"name": "goosefs-mounts", "secret": {"secretName": given.names.mounts()}}),
         json!({"name": "goosefs-root", "emptyDir": {}}),
     ]);
+    mounts.extend(conf_mounts);
     mounts.extend([
-        conf_mount,
         json!({"name": "goosefs-cluster", "mountPath": format!("{HOME}/cluster"), "readOnly": true}),
         json!({"name": "goosefs-mounts", "mountPath": format!("{HOME}/mounts"), "readOnly": true}),
         json!({"name": "goosefs-root", "mountPath": "/underFSStorage"}),
-        json!({"name": "goosefs-journal", "mountPath": "/journal"}),
+        json!({"name": "goosefs-journal", "mountPath": JOURNAL}),
     ]);
     let mut claims = Vec::new();
     if given.durable {
@@ -83,6 +86,7 @@ fn stateful_set(given: &Given<'_>) -> Object {
     } else {
         volumes.push(json!({"name": "goosefs-journal", "emptyDir": {}}));
     }
+    let owner = run_as::gives(given, &mounts, &[JOURNAL], own.resources.as_ref());
     let mut command = vec!["/entrypoint.sh".to_owned(), "master".to_owned()];
     command.extend(definitions(&own.properties));
     let fields = json!({
@@ -110,7 +114,8 @@ fn stateful_set(given: &Given<'_>) -> Object {
             "nodeSelector": non_empty(json!(own.node_selector)),
             "tolerations": tolerations(given, own),
             "terminationGracePeriodSeconds": 30,
-            "securityContext": security(given.runtime.spec.run_as.as_ref()),
+            "securityContext": run_as::security(given.runtime.spec.run_as.as_ref()),
+            "initContainers": owner.into_iter().collect::<Vec<_>>(),
             "containers": [container],
             "volumes": volumes,
         }),
@@ -159,12 +164,4 @@ pub(super) fn tolerations(given: &Given<'_>, own: &Component) -> Value {
 
 pub(super) fn non_empty(map: Value) -> Value {
     if map.as_object().is_some_and(serde_json::Map::is_empty) { Value::Null } else { map }
-}
-
-/// The user of `runAs`.
-pub(super) fn security(user: Option<&RunAs>) -> Value {
-    match user {
-        Some(user) => json!({"runAsUser": user.uid, "runAsGroup": user.gid, "fsGroup": user.gid}),
-        None => Value::Null,
-    }
 }

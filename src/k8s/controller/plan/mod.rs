@@ -17,6 +17,7 @@ pub(crate) mod pods;
 pub(crate) mod ports;
 pub(crate) mod restore;
 pub(crate) mod roll;
+pub(crate) mod run_as;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wipe;
@@ -160,14 +161,12 @@ pub(crate) fn objects(given: &Given<'_>) -> Result<Vec<Object>> {
     let names = &given.names;
     let properties = files::properties_text(&files::properties(given)?);
     let cluster = files::cluster(given).to_string();
+    let mut config = json!({"goosefs-site.properties": properties});
+    for (file, text) in run_as::files(given.runtime) {
+        config[file] = json!(text);
+    }
     let mut all = vec![
-        object(
-            given,
-            "v1",
-            "ConfigMap",
-            &names.config(),
-            json!({"data": {"goosefs-site.properties": properties}}),
-        ),
+        object(given, "v1", "ConfigMap", &names.config(), json!({"data": config})),
         object(given, "v1", "ConfigMap", &names.cluster(), json!({"data": {"cluster.json": cluster}})),
         object(
             given,

@@ -1,6 +1,6 @@
 //! What pods of all parts have in common.
 
-use super::{Given, HOME, Object, ports};
+use super::{Given, HOME, Object, ports, run_as};
 use crate::crd::{PodMetadata, Version};
 use k8s_openapi::api::core::v1::{LocalObjectReference, Pod};
 use serde_json::{Map, Value, json};
@@ -61,7 +61,12 @@ pub(super) fn template(
     annotations: &BTreeMap<String, String>,
     pod: Value,
 ) -> Value {
-    json!({"metadata": metadata(given, role, own, annotations), "spec": pod})
+    let mut metadata = metadata(given, role, own, annotations);
+    if pod["initContainers"].is_array() {
+        // Else kubectl says with every command which one it has taken.
+        metadata["annotations"]["kubectl.kubernetes.io/default-container"] = json!(role);
+    }
+    json!({"metadata": metadata, "spec": pod})
 }
 
 /// Labels and annotations of pods: the user's, then ours.
@@ -120,12 +125,12 @@ fn probe(path: &str, port: u16, period: u32, failures: u32) -> Value {
     })
 }
 
-/// The volume with the properties and where it is mounted.
-pub(super) fn config(given: &Given<'_>) -> (Value, Value) {
-    (
-        json!({"name": "goosefs-conf", "configMap": {"name": given.names.config()}}),
-        json!({"name": "goosefs-conf", "mountPath": format!("{HOME}/conf"), "readOnly": true}),
-    )
+/// The volume with the properties, and where it and single files of it are mounted.
+pub(super) fn config(given: &Given<'_>) -> (Value, Vec<Value>) {
+    let name = "goosefs-conf";
+    let mut mounts = vec![json!({"name": name, "mountPath": format!("{HOME}/conf"), "readOnly": true})];
+    mounts.extend(run_as::file_mounts(given.runtime, name));
+    (json!({"name": name, "configMap": {"name": given.names.config()}}), mounts)
 }
 
 /// The user's volumes of the runtime that the part mounts.

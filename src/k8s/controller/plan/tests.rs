@@ -167,7 +167,99 @@ fn a_backup_goes_to_a_claim_or_to_the_leaders_node() {
     let pod = made("local:///a", &runtime);
     assert_eq!(pod.0["spec"]["nodeName"], "n1");
     assert_eq!(mounted(&pod)["hostPath"]["path"], "/a");
-    assert_eq!(arguments(&pod), ["/backup", "hbase", "default", "", "", "7"]);
+    assert_eq!(arguments(&pod), ["/backup", "hbase", "default", "", "", "u"]);
+}
+
+fn by_name<'a>(list: &'a Value, name: &str) -> &'a Value {
+    list.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap()
+}
+
+/// The pod that objects of this kind and name are made into.
+fn pod_of(all: &[Object], kind: &str, name: &str) -> Value {
+    let found = all.iter().find(|object| (object.kind(), object.name()) == (kind, name)).unwrap();
+    found.0["spec"]["template"]["spec"].clone()
+}
+
+#[test]
+fn a_user_who_is_not_root_is_given_what_it_writes_and_nothing_else() {
+    let (dataset, mut runtime) = tutorial();
+    runtime.spec.run_as =
+        serde_json::from_value(json!({"uid": 1000, "gid": 2000, "user": "ann", "group": "staff"})).unwrap();
+    let all = objects(&given(&dataset, &runtime)).unwrap();
+    let mut owners = Vec::new();
+    for (kind, name) in [("StatefulSet", "hbase-master"), ("DaemonSet", "hbase-worker")] {
+        let pod = pod_of(&all, kind, name);
+        let context = &pod["securityContext"];
+        assert_eq!((&context["runAsUser"], &context["runAsGroup"]), (&json!(1000), &json!(2000)));
+        let [owner] = pod["initContainers"].as_array().unwrap().as_slice() else { panic!("{pod}") };
+        let rights = &owner["securityContext"];
+        assert_eq!((&rights["runAsUser"], &rights["allowPrivilegeEscalation"]), (&json!(0), &json!(false)));
+        assert_eq!(rights["capabilities"], json!({"drop": ["ALL"], "add": ["CHOWN", "DAC_OVERRIDE"]}));
+        let mounts = owner["volumeMounts"].as_array().unwrap().iter();
+        let mounted: Vec<Value> = mounts.map(|mount| mount["mountPath"].clone()).collect();
+        assert_eq!(owner["command"].as_array().unwrap()[5..], mounted, "it has no other folders");
+        owners.push((owner["command"][4].clone(), mounted));
+    }
+    let ours = json!("1000:2000");
+    let tier = ["/opt/goosefs/socket", "/mnt/disk1/default/hbase"].map(|folder| json!(folder));
+    assert_eq!(owners, [(ours.clone(), vec![json!("/journal")]), (ours, tier.to_vec())]);
+    let fuse = pod_of(&all, "DaemonSet", "hbase-fuse");
+    assert_eq!((&fuse["initContainers"], &fuse["securityContext"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn all_pods_know_the_user_by_name_and_act_in_it() {
+    let (dataset, mut runtime) = tutorial();
+    let user = json!({"uid": 1000, "gid": 0, "user": "ann", "group": "staff"});
+    runtime.spec.run_as = serde_json::from_value(user).unwrap();
+    let given = given(&dataset, &runtime);
+    let all = objects(&given).unwrap();
+    let config = &all[0].0["data"];
+    let users = "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\nann:x:1000:0::/opt/goosefs:/bin/bash\n";
+    assert_eq!(config["passwd"], users);
+    assert_eq!(config["group"], "nogroup:x:65534:\nstaff:x:0:\n");
+    for (kind, name) in
+        [("StatefulSet", "hbase-master"), ("DaemonSet", "hbase-worker"), ("DaemonSet", "hbase-fuse")]
+    {
+        let mounts = pod_of(&all, kind, name)["containers"][0]["volumeMounts"].clone();
+        let files = mounts.as_array().unwrap().iter().filter(|mount| mount["subPath"].is_string());
+        let files: Vec<&Value> = files.map(|mount| &mount["mountPath"]).collect();
+        assert_eq!(files, ["/etc/passwd", "/etc/group"], "{name}");
+    }
+    assert_eq!(files::properties(&given).unwrap()["goosefs.security.login.username"], "ann");
+    assert_eq!(run_as::masters_user(&runtime), "ann");
+    runtime.spec.properties.insert("goosefs.security.login.username".to_owned(), "eve".to_owned());
+    assert_eq!(run_as::masters_user(&runtime), "eve");
+}
+
+#[test]
+fn what_roots_pods_are_made_from_says_nothing_of_users() {
+    let (dataset, mut runtime) = tutorial();
+    let root = json!({"uid": 0, "gid": 0, "user": "root", "group": "root"});
+    for user in [Value::Null, root] {
+        runtime.spec.run_as = serde_json::from_value(user).unwrap();
+        let all = objects(&given(&dataset, &runtime)).unwrap();
+        assert_eq!(all[0].0["data"].as_object().unwrap().len(), 1);
+        let text = format!("{all:?}");
+        assert!(!text.contains("initContainers") && !text.contains("subPath") && !text.contains("login"));
+        assert_eq!(run_as::masters_user(&runtime), "root");
+    }
+}
+
+#[test]
+fn a_backups_folder_is_made_for_its_user() {
+    let (dataset, runtime) = tutorial();
+    let made = |user: Value| {
+        let spec = json!({"dataset": "hbase", "backupPath": "pvc://claim/a/b", "runAs": user});
+        let backup =
+            json!({"metadata": {"name": "daily", "namespace": "default", "uid": "b-uid"}, "spec": spec});
+        backup::pod(&given(&dataset, &runtime), &serde_json::from_value(backup).unwrap(), None).unwrap()
+    };
+    let pod = made(json!({"uid": 7, "gid": 8, "user": "u", "group": "g"}));
+    let owner = by_name(&pod.0["spec"]["initContainers"], "goosefs-owner");
+    assert_eq!(owner["command"].as_array().unwrap()[4..], ["7:8", "/backup/a/b"]);
+    assert_eq!(owner["volumeMounts"], json!([{"name": "backup", "mountPath": "/backup"}]));
+    assert_eq!(made(Value::Null).0["spec"].get("initContainers"), None);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Workers: a DaemonSet on the nodes that the controller has chosen.
 
 use super::files::folders;
-use super::masters::{security, tolerations};
+use super::masters::tolerations;
 use super::pods::{
     config, container, definitions, environment, spec, template, user_volumes, without_nothing,
 };
-use super::{Given, HOME, Object, object};
+use super::{Given, HOME, Object, object, run_as};
 use crate::crd::{Component, VolumeType};
 use goosefs_core::Result;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub(crate) const ROLE: &str = "goosefs-worker";
 pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
     let default = Component::default();
     let own = given.runtime.spec.worker.as_ref().unwrap_or(&default);
-    let (conf_volume, conf_mount) = config(given);
+    let (conf_volume, conf_mounts) = config(given);
     let (mut volumes, mut mounts) = user_volumes(given, &own.volume_mounts);
     volumes.extend([
         conf_volume,
@@ -24,18 +24,22 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
         json!({"name": "goosefs-root", "emptyDir": {}}),
         json!({"name": "goosefs-socket", "hostPath": {"path": given.names.socket_folder(), "type": "DirectoryOrCreate"}}),
     ]);
+    mounts.extend(conf_mounts);
     mounts.extend([
-        conf_mount,
         json!({"name": "goosefs-mounts", "mountPath": format!("{HOME}/mounts"), "readOnly": true}),
         json!({"name": "goosefs-root", "mountPath": "/underFSStorage"}),
         json!({"name": "goosefs-socket", "mountPath": format!("{HOME}/socket")}),
     ]);
+    let mut written = vec![format!("{HOME}/socket")];
     for (number, level) in given.levels().iter().enumerate() {
         for folder in folders(given, number, level)? {
+            written.push(folder.path.clone());
             volumes.push(volume(level, &folder.volume, &folder.path));
             mounts.push(json!({"name": folder.volume, "mountPath": folder.path}));
         }
     }
+    let written: Vec<&str> = written.iter().map(String::as_str).collect();
+    let owner = run_as::gives(given, &mounts, &written, own.resources.as_ref());
     let mut command = vec!["/entrypoint.sh".to_owned(), "worker".to_owned()];
     command.push("-Dgoosefs.worker.hostname=$(POD_IP)".to_owned());
     command.extend(definitions(&own.properties));
@@ -59,7 +63,8 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
             "nodeSelector": selector,
             "tolerations": tolerations(given, own),
             "terminationGracePeriodSeconds": 30,
-            "securityContext": security(given.runtime.spec.run_as.as_ref()),
+            "securityContext": run_as::security(given.runtime.spec.run_as.as_ref()),
+            "initContainers": owner.into_iter().collect::<Vec<_>>(),
             "containers": [container],
             "volumes": volumes,
         }),

@@ -55,6 +55,7 @@ pub fn backup(backup: &DataBackup) -> Vec<Violation> {
     if let Err(error) = Place::parse(&spec.backup_path) {
         found.push(Violation::new("spec.backupPath", error.to_string()));
     }
+    found.extend(spec.run_as.as_ref().map(super::run_as).unwrap_or_default());
     found.extend(run_after(spec.run_after.as_ref(), OperationKind::DataBackup, backup));
     found
 }
