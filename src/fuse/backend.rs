@@ -9,7 +9,7 @@ use bytes::Bytes;
 pub use goosefs_client::Event;
 use goosefs_core::Result;
 use goosefs_core::id::{ContentId, InodeId};
-use goosefs_core::proto::internal::{Attr, Caller, ReadDirResponse, StatFsResponse};
+use goosefs_core::proto::internal::{Attr, Caller, ClusterMark, ReadDirResponse, StatFsResponse};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -42,6 +42,9 @@ pub struct LocalFile {
 /// takes effect once or not at all.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
+    /// The cluster, with its epoch, whose node numbers these are; none when it was not met yet.
+    fn cluster(&self) -> Option<ClusterMark>;
+
     /// The attributes of `name` in `parent`.
     async fn lookup(&self, caller: Caller, parent: InodeId, name: &str) -> Result<Attr>;
 

@@ -8,7 +8,7 @@ use goosefs_client::meta::{Changes, CreateOptions};
 use goosefs_client::{Client, Listener, Reader, Writer};
 use goosefs_core::id::{ContentId, InodeId};
 use goosefs_core::metrics::Metrics;
-use goosefs_core::proto::internal::{Attr, Caller, ReadDirResponse, StatFsResponse};
+use goosefs_core::proto::internal::{Attr, Caller, ClusterMark, ReadDirResponse, StatFsResponse};
 use goosefs_core::{Error, Result};
 use std::sync::Arc;
 
@@ -36,6 +36,10 @@ impl Cluster {
 
 #[async_trait]
 impl Backend for Cluster {
+    fn cluster(&self) -> Option<ClusterMark> {
+        self.client.cluster()
+    }
+
     async fn lookup(&self, caller: Caller, parent: InodeId, name: &str) -> Result<Attr> {
         self.client.inodes().lookup(parent, name, &caller).await
     }

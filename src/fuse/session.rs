@@ -8,7 +8,7 @@ use crate::park::table::Table;
 use crate::preflight;
 use fuser::{MountOption, Session, SessionACL};
 use goosefs_core::mountinfo::{self, Mount};
-use goosefs_core::proto::internal::MountRecord;
+use goosefs_core::proto::internal::{ClusterMark, MountRecord};
 use goosefs_core::{Code, Error, Result};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
@@ -44,6 +44,8 @@ pub(crate) struct Parking {
     pub(crate) table: Arc<Table>,
     /// What another process left, to go on with.
     pub(crate) left: Option<(OwnedFd, MountRecord)>,
+    /// The cluster that is shown.
+    pub(crate) cluster: Option<ClusterMark>,
 }
 
 /// Mounts and starts serving. Blocks for the kernel's handshake.
@@ -94,11 +96,12 @@ fn mount_as_root(config: &Config, point: &Path, ops: Ops) -> Result<Session<Ops>
 
 /// A mount that outlives its process: goes on with what one left, or makes it.
 fn parked(config: &Config, point: &Path, ops: Ops, parking: Parking) -> Result<Session<Ops>> {
-    match parking.left {
-        Some((device, greeted)) => over(&device, ops, options(config), &parking.table, Some(&greeted)),
+    let Parking { table, left, cluster } = parking;
+    match left {
+        Some((device, greeted)) => over(&device, ops, options(config), &table, Some(&greeted), cluster),
         None => {
             let device = attach(config, point)?;
-            let served = over(&device, ops, options(config), &parking.table, None);
+            let served = over(&device, ops, options(config), &table, None, cluster);
             served.map_err(|error| unserved(point, error))
         }
     }

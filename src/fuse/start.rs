@@ -152,7 +152,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running> {
     let mut outliving = match config.holders.as_slice() {
         [] => None,
         _ if !privileged => None,
-        holders => Some(Outliving::ask(holders, config.takeover, &point).await?),
+        holders => Some(Outliving::ask(holders, config.takeover, &point, deps.backend.cluster()).await?),
     };
     if !outliving.as_ref().is_some_and(Outliving::goes_on) {
         preflight::check(&point).await?;

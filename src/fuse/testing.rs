@@ -11,7 +11,7 @@ use bytes::Bytes;
 use goosefs_core::clock::{Clock, SystemClock};
 use goosefs_core::id::{ContainerId, ContentId, InodeId};
 use goosefs_core::proto::internal::{
-    Attr, Caller, Change, DirEntry, NodeKind, ReadDirResponse, StatFsResponse,
+    Attr, Caller, Change, ClusterMark, DirEntry, NodeKind, ReadDirResponse, StatFsResponse,
 };
 use goosefs_core::{Code, Error, Result};
 use parking_lot::Mutex;
@@ -270,6 +270,10 @@ impl Drop for TestLease {
 
 #[async_trait]
 impl Backend for TestCluster {
+    fn cluster(&self) -> Option<ClusterMark> {
+        None
+    }
+
     async fn lookup(&self, _: Caller, parent: InodeId, name: &str) -> Result<Attr> {
         self.shared.names.lock().find(parent, name).cloned()
     }

@@ -8,6 +8,7 @@
 
 mod plugin;
 
+mod epoch;
 mod parked;
 mod registrar;
 mod sanity;

@@ -1,7 +1,8 @@
 //! Leaves the mount with the holders, and again with the next one at the same socket when one is gone.
 
 use super::table::Table;
-use goosefs_core::proto::internal::{MountRecord, OpenRecord};
+use goosefs_core::proto::internal::{ClusterMark, MountRecord, OpenRecord};
+use goosefs_core::rpc::frame::check_cluster;
 use goosefs_core::rpc::park::{Keeper, Parked};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Result, mountinfo};
@@ -25,22 +26,31 @@ pub(crate) struct Left {
 }
 
 /// Connects to the holders and asks them for the mount at `point`; the connections are in the order of `holders`. No
-/// holder is no error: the mount then ends with its process.
+/// holder is no error: the mount then ends with its process. A mount of another cluster than `ours`, or of another epoch,
+/// ends here: node numbers that the kernel knows mean other files now.
 ///
 /// # Errors
 /// `Busy` when another process serves the mount.
-pub(crate) async fn ask(holders: &[PathBuf], point: &Path) -> Result<(Vec<Option<Keeper>>, Option<Left>)> {
+pub(crate) async fn ask(
+    holders: &[PathBuf],
+    point: &Path,
+    ours: Option<&ClusterMark>,
+) -> Result<(Vec<Option<Keeper>>, Option<Left>)> {
     let mut keepers = Vec::new();
     let mut left = None;
     for holder in holders {
-        let (keeper, found) = ask_one(holder, point).await?;
+        let (keeper, found) = ask_one(holder, point, ours).await?;
         keepers.push(keeper);
         left = left.or(found);
     }
     Ok((keepers, left))
 }
 
-async fn ask_one(holder: &Path, point: &Path) -> Result<(Option<Keeper>, Option<Left>)> {
+async fn ask_one(
+    holder: &Path,
+    point: &Path,
+    ours: Option<&ClusterMark>,
+) -> Result<(Option<Keeper>, Option<Left>)> {
     let asked = async {
         let mut keeper = Keeper::connect(holder, point).await?;
         let parked = keeper.take().await?;
@@ -55,7 +65,7 @@ async fn ask_one(holder: &Path, point: &Path) -> Result<(Option<Keeper>, Option<
         }
     };
     let Some(parked) = parked else { return Ok((Some(keeper), None)) };
-    let left = match usable(parked, point) {
+    let left = match usable(parked, point, ours) {
         Ok(left) => Some(left),
         Err(why) => {
             tracing::warn!(mount_point = %point.display(), %why, "the mount cannot be taken over, it is made anew");
@@ -67,11 +77,12 @@ async fn ask_one(holder: &Path, point: &Path) -> Result<(Option<Keeper>, Option<
     Ok((Some(keeper), left))
 }
 
-fn usable(parked: Parked, point: &Path) -> Result<Left> {
+fn usable(parked: Parked, point: &Path, ours: Option<&ClusterMark>) -> Result<Left> {
     if mountinfo::at(point).is_none_or(|mount| mount.device != parked.device) {
         return Err(goosefs_core::Error::new(Code::NotFound, "it was unmounted"));
     }
     let (table, mount, open) = Table::left(parked.state)?;
+    check_cluster(ours, mount.cluster.as_ref()).map_err(|error| error.context("what it shows"))?;
     Ok(Left { fuse: parked.fuse, table, mount, open })
 }
 

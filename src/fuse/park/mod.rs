@@ -13,7 +13,7 @@ use crate::fs::Fs;
 use crate::kernel::Kernel;
 use crate::session::{Mounted, Parking};
 use goosefs_core::Result;
-use goosefs_core::proto::internal::{MountRecord, OpenRecord};
+use goosefs_core::proto::internal::{ClusterMark, MountRecord, OpenRecord};
 use goosefs_core::rpc::park::Keeper;
 use goosefs_core::task::Tasks;
 use keep::Kept;
@@ -35,15 +35,21 @@ pub(crate) struct Outliving {
     open: Vec<OpenRecord>,
     goes_on: bool,
     in_use: BTreeSet<u32>,
+    cluster: Option<ClusterMark>,
 }
 
 impl Outliving {
-    /// Asks the holders whether a process has left a mount at `point`. They keep it for `patience` without one.
+    /// Asks the holders whether a process has left a mount of `cluster` at `point`. They keep it for `patience` without one.
     ///
     /// # Errors
     /// `Busy` when another process serves it.
-    pub(crate) async fn ask(holders: &[PathBuf], patience: Duration, point: &Path) -> Result<Outliving> {
-        let (keepers, left) = keep::ask(holders, point).await?;
+    pub(crate) async fn ask(
+        holders: &[PathBuf],
+        patience: Duration,
+        point: &Path,
+        cluster: Option<ClusterMark>,
+    ) -> Result<Outliving> {
+        let (keepers, left) = keep::ask(holders, point, cluster.as_ref()).await?;
         let goes_on = left.is_some();
         let (table, left, open) = match left {
             Some(left) => (left.table, Some((left.fuse, left.mount)), left.open),
@@ -59,6 +65,7 @@ impl Outliving {
             open,
             goes_on,
             in_use: BTreeSet::new(),
+            cluster,
         })
     }
 
@@ -76,7 +83,7 @@ impl Outliving {
 
     /// What mounting needs.
     pub(crate) fn parking(&mut self) -> Parking {
-        Parking { table: self.table.clone(), left: self.left.take() }
+        Parking { table: self.table.clone(), left: self.left.take(), cluster: self.cluster.take() }
     }
 
     /// Goes on with what was under way, and leaves the mount with the holders from now on, where the kernel allows.

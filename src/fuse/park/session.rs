@@ -7,7 +7,7 @@
 use super::table::Table;
 use crate::ops::Ops;
 use fuser::{Session, SessionACL};
-use goosefs_core::proto::internal::MountRecord;
+use goosefs_core::proto::internal::{ClusterMark, MountRecord};
 use goosefs_core::{Error, Result};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use std::io;
@@ -16,7 +16,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 /// Room for the kernel's greeting; it refuses to write into less than 8 KiB.
 const ROOM: usize = 64 << 10;
 
-/// Serves `device`. With `greeted` the kernel was greeted by a predecessor; else it is now, and `table` remembers how.
+/// Serves `device`. With `greeted` the kernel was greeted by a predecessor; else it is now, and `table` remembers how, and
+/// of which cluster the kernel is told.
 ///
 /// # Errors
 /// What the kernel says.
@@ -26,6 +27,7 @@ pub(crate) fn over(
     options: fuser::Config,
     table: &Table,
     greeted: Option<&MountRecord>,
+    cluster: Option<ClusterMark>,
 ) -> Result<Session<Ops>> {
     let failed = |error: io::Error| Error::io("greet the kernel", error);
     let init = match greeted {
@@ -44,12 +46,16 @@ pub(crate) fn over(
     match greeted {
         None => {
             nix::unistd::write(device, &answer).map_err(|error| failed(error.into()))?;
-            table.agreed(&MountRecord { init: init.into(), agreed: answer.into() })?;
+            table.agreed(&MountRecord { init: init.into(), agreed: answer.into(), cluster })?;
         }
-        Some(mount) if mount.agreed[..] != answer[..] => {
-            tracing::info!("this mount keeps the settings of the process that made it");
+        Some(mount) => {
+            if mount.agreed[..] != answer[..] {
+                tracing::info!("this mount keeps the settings of the process that made it");
+            }
+            if mount.cluster.is_none() {
+                table.agreed(&MountRecord { cluster, ..mount.clone() })?;
+            }
         }
-        Some(_) => {}
     }
     replace(session.as_fd(), device.as_fd()).map_err(failed)?;
     Ok(session)

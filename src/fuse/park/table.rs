@@ -114,7 +114,7 @@ impl Table {
         Ok((table, mount, open))
     }
 
-    /// Remembers how the kernel was greeted.
+    /// Remembers how the kernel was greeted, and of which cluster it is told.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -125,8 +125,9 @@ impl Table {
             return Err(Error::new(Code::Internal, "the kernel's greeting is too long to be kept"));
         }
         self.file.write_all_at(&bytes, MOUNT).map_err(|error| io("write", error))?;
-        // The head is whole even while nothing is open.
-        self.file.set_len(HEAD).map_err(|error| io("write", error))
+        // The head is whole even while nothing is open; what is open lies behind it.
+        let length = self.file.metadata().map_err(|error| io("read", error))?.len();
+        self.file.set_len(length.max(HEAD)).map_err(|error| io("write", error))
     }
 
     /// Remembers what is opened, before the kernel hears of it.
@@ -214,6 +215,7 @@ fn record<M: Message + Default>(bytes: &[u8]) -> Option<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use goosefs_core::proto::internal::ClusterMark;
 
     fn file(handle: u64) -> OpenRecord {
         OpenRecord { handle, node: 7, ..OpenRecord::default() }
@@ -230,7 +232,7 @@ mod tests {
     #[test]
     fn what_is_open_is_found_again() {
         let table = Table::new().expect("a table");
-        let mount = MountRecord { init: vec![1, 2].into(), agreed: vec![3].into() };
+        let mount = MountRecord { init: vec![1, 2].into(), agreed: vec![3].into(), ..MountRecord::default() };
         table.agreed(&mount).expect("written");
         assert_eq!(left(&table).2, Vec::<u64>::new());
         for handle in 1..=5 {
@@ -252,9 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_that_is_met_later_is_added_beside_what_is_open() {
+        let table = Table::new().expect("a table");
+        // As older versions write it.
+        let mount = MountRecord { init: vec![1].into(), ..MountRecord::default() };
+        table.agreed(&mount).expect("written");
+        table.opened(&file(1));
+        let (next, found, _) = left(&table);
+        assert_eq!(found.cluster, None);
+        let mark = ClusterMark { cluster_id: vec![7; 16].into(), epoch: 3 };
+        next.agreed(&MountRecord { cluster: Some(mark.clone()), ..found }).expect("written");
+        let (_, found, handles) = left(&next);
+        assert_eq!((found.cluster, found.init[..].to_vec(), handles), (Some(mark), vec![1], vec![1]));
+    }
+
+    #[test]
     fn another_form_is_refused() {
         let table = Table::new().expect("a table");
-        let record = MountRecord { init: vec![1].into(), agreed: vec![1].into() };
+        let record = MountRecord { init: vec![1].into(), agreed: vec![1].into(), ..MountRecord::default() };
         table.agreed(&record).expect("written");
         table.file.write_all_at(b"GFSPARK\x02", 0).expect("written");
         let copy = table.descriptor().try_clone_to_owned().expect("a copy");
