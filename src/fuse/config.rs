@@ -63,7 +63,7 @@ impl Config {
             stacked: false,
             holders: Vec::new(),
             takeover: Duration::ZERO,
-            keep: Bounds { count: 4096, bytes: 256 << 20, idle: Duration::from_secs(30) },
+            keep: Bounds { count: 4096, largest: 4 << 20, bytes: 256 << 20, idle: Duration::from_secs(30) },
         }
     }
 }

@@ -220,7 +220,7 @@ fn with_a_second_holder_the_mount_outlives_its_process_and_the_plugin() {
     drop(plugin);
     process.signal(Signal::SIGKILL);
     process.wait();
-    assert_eq!(second_holder.orphans(), 1);
+    wait_for("the second holder has it", || second_holder.orphans() == 1);
     let waiting = node.reads(&cold, 1 << 20, 1 << 20);
     let _process = node.fuse_with(&holders);
     waiting.join().unwrap();

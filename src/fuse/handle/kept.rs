@@ -1,7 +1,8 @@
 //! Backing files that nobody has open, kept for the next open of the same file.
 //!
 //! Every one of them keeps its worker from evicting the file, so there are bounds on their count, their bytes and how
-//! long they lie unused; large files are not kept, because for them one round trip per open is nothing.
+//! long they lie unused; large files are not kept, because for them one round trip per open is nothing, and a few of them
+//! would leave a small cache no room for what is read next.
 
 use super::Backing;
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +14,8 @@ use std::time::Duration;
 pub struct Bounds {
     /// Most files.
     pub count: usize,
+    /// Most bytes of one file.
+    pub largest: u64,
     /// Most bytes of all files together.
     pub bytes: u64,
     /// A file unused for so long is given up.
@@ -47,7 +50,7 @@ impl Kept {
     /// Returns what was given up; dropping it tells kernel and worker.
     pub fn put(&mut self, node: u64, backing: Arc<Backing>, now: Duration) -> Vec<Arc<Backing>> {
         let mut gone: Vec<Arc<Backing>> = self.take(node).into_iter().collect();
-        if backing.length() > self.bounds.bytes || !backing.is_alive() {
+        if backing.length() > self.bounds.largest || !backing.is_alive() {
             gone.push(backing);
             return gone;
         }
@@ -108,7 +111,7 @@ mod tests {
     use super::*;
     use crate::kernel::testing::FakeKernel;
 
-    const BOUNDS: Bounds = Bounds { count: 3, bytes: 100, idle: Duration::from_secs(10) };
+    const BOUNDS: Bounds = Bounds { count: 3, largest: 70, bytes: 100, idle: Duration::from_secs(10) };
     const NOW: Duration = Duration::from_secs(1);
 
     #[test]
@@ -133,7 +136,7 @@ mod tests {
         kept.put(1, kernel.backing(1, 60), NOW);
         kept.put(2, kernel.backing(1, 60), NOW);
         assert!(kept.take(1).is_none());
-        kept.put(3, kernel.backing(1, 101), NOW);
+        kept.put(3, kernel.backing(1, 71), NOW);
         assert!(kept.take(3).is_none());
         assert_eq!(kept.len(), 1);
     }
