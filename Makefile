@@ -33,7 +33,7 @@ test-k8s: ## The tutorial on a real Kubernetes of three nodes, built once (8 min
 	cargo build --locked --bin goosefs
 	tests/k8s/run $(TARGET_DIR)/debug/goosefs $(TARGET_DIR)/debug/goosefs-next
 
-test-k8s-all: ## More on the same Kubernetes (15 minutes): scaling, lost journals, networks, events, keys; K8S_THEMES="masters workers"
+test-k8s-all: ## More on the same Kubernetes (30 minutes): claims, scaling, lost journals, networks, events, keys; K8S_THEMES="masters workers"
 	cargo build --locked --bin goosefs
 	K8S_THEMES="$(or $(K8S_THEMES),all)" tests/k8s/run $(TARGET_DIR)/debug/goosefs
 

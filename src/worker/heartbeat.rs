@@ -174,6 +174,7 @@ impl Heartbeats {
             lost_storage,
             dropped_after: self.dropped_after.load(Ordering::Acquire),
             traffic: Some(self.node.metrics.traffic()),
+            troubles: self.node.mounts.troubles().into_iter().map(|(mount, text)| (mount.0, text)).collect(),
         }
     }
 

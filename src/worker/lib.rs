@@ -12,6 +12,7 @@
 //! | `read`, `write` | one content, from the nearest source, into the store |
 //! | `fill` | missing pages from under-storages, each fetched once |
 //! | `versions`, `mounts`, `peers` | what the masters say: which bytes count, storages, other workers |
+//! | `troubles` | which storages refuse or are silent |
 //! | `heartbeat` | telling every master, dropping what they say |
 //! | `tasks` | eviction, flushing, letting go of only copies that were persisted |
 //! | `metrics` | what is counted |
@@ -36,6 +37,7 @@ mod tasks;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod troubles;
 mod versions;
 mod write;
 

@@ -4,6 +4,7 @@
 //! (keys, end points) change. A connector is kept as long as its URI and options are the same.
 
 use crate::start::Connect;
+use crate::troubles::Troubles;
 use goosefs_core::clock::Clock;
 use goosefs_core::id::MountId;
 use goosefs_core::proto::internal::{MountEntry, MountsRequest, MountsResponse};
@@ -30,6 +31,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// One mount.
 #[derive(Clone, Debug)]
 pub(crate) struct Mount {
+    id: MountId,
     /// URI of the storage's root.
     pub(crate) uri: String,
     /// Takes no writes.
@@ -39,6 +41,7 @@ pub(crate) struct Mount {
     pub(crate) ufs: Arc<dyn Ufs>,
     silence: Arc<Silence>,
     refusal: Arc<Refusal>,
+    troubles: Arc<Troubles>,
 }
 
 /// When a storage was silent for too long last.
@@ -75,10 +78,10 @@ impl Mount {
                 if outcome.is_ok() && self.silence.0.lock().take().is_some() {
                     tracing::info!(storage = self.uri, "the storage answers again");
                 }
-                if let Err(error) = &outcome
-                    && error.code == Code::PermissionDenied
-                {
-                    self.was_refused(error);
+                match &outcome {
+                    Ok(_) => self.troubles.ended(self.id),
+                    Err(error) if error.code == Code::PermissionDenied => self.was_refused(error),
+                    Err(_) => {}
                 }
                 outcome
             }
@@ -87,6 +90,7 @@ impl Mount {
 
     /// Readers get a bare errno, so whoever runs the worker is told why; not for each of many objects.
     fn was_refused(&self, error: &Error) {
+        self.troubles.met(self.id, &error.message);
         let mut said = self.refusal.0.lock();
         if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
             *said = Some(Instant::now());
@@ -102,6 +106,7 @@ impl Mount {
     /// `patience` is how long it was waited for; none when that was cut short by an earlier silence, which is not drawn out by
     /// this one. Of many calls that end together one tells.
     fn was_silent(&self, patience: Option<Duration>, message: String) -> Error {
+        self.troubles.met(self.id, &message);
         let mut since = self.silence.0.lock();
         if let Some(patience) = patience
             && since.is_none_or(|since| since.elapsed() >= patience)
@@ -119,6 +124,7 @@ pub(crate) struct Mounts {
     connect: Arc<Connect>,
     clock: Arc<dyn Clock>,
     table: tokio::sync::Mutex<Table>,
+    troubles: Arc<Troubles>,
 }
 
 #[derive(Default)]
@@ -129,7 +135,13 @@ struct Table {
 
 impl Mounts {
     pub(crate) fn new(masters: Masters, connect: Arc<Connect>, clock: Arc<dyn Clock>) -> Mounts {
-        Mounts { masters, connect, clock, table: tokio::sync::Mutex::default() }
+        let troubles = Arc::new(Troubles::new(clock.clone()));
+        Mounts { masters, connect, clock, table: tokio::sync::Mutex::default(), troubles }
+    }
+
+    /// Which storages refuse or are silent, in their own words.
+    pub(crate) fn troubles(&self) -> BTreeMap<MountId, String> {
+        self.troubles.told()
     }
 
     /// The storage of `mount`.
@@ -186,7 +198,7 @@ impl Mounts {
             Some(known) => (known.ufs.clone(), known.silence.clone(), known.refusal.clone()),
             None => ((self.connect)(&entry.ufs, &options)?, Arc::default(), Arc::default()),
         };
-        let read_only = entry.read_only;
-        Ok(Arc::new(Mount { uri: entry.ufs, read_only, options, ufs, silence, refusal }))
+        let (id, read_only, troubles) = (MountId(entry.mount), entry.read_only, self.troubles.clone());
+        Ok(Arc::new(Mount { id, uri: entry.ufs, read_only, options, ufs, silence, refusal, troubles }))
     }
 }

@@ -47,8 +47,13 @@ slow_load() {
     job=$(of_load slow .status.infos.Jobs)
     kubectl delete pod -n fluid-system -l control-plane=dataset-controller --wait=false >/dev/null
     eventually 60 "another controller goes on with it" says "^$job Executing [2-9][0-9]" of_load slow '.status.infos.Jobs} {.status.phase} {.status.infos.Percentage'
+    load second 'ttlSecondsAfterFinished: 2, target: [{path: /hbase}]'
+    eventually 10 "another of the same path waits, and says for what" says '^PathIsBeingLoaded .*/hbase' \
+        kubectl get load second -o 'jsonpath={range .status.conditions[?(@.type=="Started")]}{.reason} {.message}{end}'
     kubectl delete dataload slow >/dev/null
     eventually 10 "deleting it stops its job" says "^$job Load (CANCELED|STOPPED)" kubectl exec hbase-master-0 -- bash -c "goosefs job ls | grep '^$job '"
+    eventually 60 "then the other one goes on, and is deleted 2 s after its end" says '^$' kubectl get dataload second -o name --ignore-not-found
+    contains "it was complete" DataOperationSucceed "$(events_of second)"
 }
 
 # Another mount is an event, and so is its end.

@@ -106,11 +106,15 @@ secret_is_rotated() {
     contains "the old key is refused" "/data/s3/cold-1: Operation not permitted" "$seen"
     eventually 20 "a worker's log says why" says 's3://data/set.*the service refuses it .403. .check the key' \
         kubectl logs -l release=objects,role=goosefs-worker --tail=-1
+    event "the Dataset says which mount cannot be read, and why" objects \
+        '^Warning StorageFails what is not cached cannot be read: mount /s3: worker .*the service refuses it .403. .check the key'
+    contains "the condition says so too" "False StorageFails mount /s3: worker" "$(condition dataset objects StoragesAnswer)"
     begun=$SECONDS
     has_keys "${SECOND[@]}"
     eventually 60 "with the new one an object is read that was not cached" reads cold-1
     eventually 60 "a directory is listed that was not known" reads unseen-1/file
     passed "seconds from the changed Secret: $((SECONDS - begun))"
+    event "and when it can be read again" objects '^Normal StorageAnswers no more: mount /s3: worker'
     kubectl exec reader -- bash -c 'head -c 2000003 /dev/urandom >/data/s3/written-second'
     eventually 30 "and an object is written" reads written-second
     equals "no pod was made anew or started again" "$before" "$(all_parts)"

@@ -1,7 +1,7 @@
 # What the themes of `run BINARY THEME...` make and ask alike: each has a Dataset and a runtime of its own, and ends with
 # them gone. Sourced by `run`.
 
-THEMES=(masters workers journals again network places adopted events secrets runas)
+THEMES=(durable masters workers journals again network places adopted events secrets runas)
 for theme in "${THEMES[@]}"; do source "$K8S/$theme.sh"; done
 
 # prove_themes 'THEME...': those, or all.

@@ -53,6 +53,8 @@ pub(super) struct Cluster {
     pub(super) mounts: Vec<String>,
     /// What is not mounted as that file says, and why.
     pub(super) failures: Vec<String>,
+    /// What workers met at storages, by path of the mount: refusals, silence.
+    pub(super) troubles: Vec<(String, String)>,
     /// The leader that answered.
     pub(super) master: Master,
     /// Epoch of the cluster.
@@ -142,6 +144,7 @@ pub(super) async fn cluster(masters: &[Master], tasks: &Tasks) -> Option<Cluster
             .iter()
             .map(|failure| format!("mount {}: {}", failure.path, failure.error))
             .collect(),
+        troubles: mounts.troubles.into_iter().map(|trouble| (trouble.path, trouble.error)).collect(),
         mounts: mounts.mounts.into_iter().map(|mount| mount.path).collect(),
         master,
         epoch,

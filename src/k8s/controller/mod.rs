@@ -2,7 +2,8 @@
 //!
 //! [`plan`] says which objects there shall be, without I/O; [`runtime`] and [`dataset`] look, apply, and say what is
 //! ([`place`] labels nodes, [`roll`] makes masters anew, [`hand_over`] FUSE pods, [`shrink`] keeps those that still vote,
-//! [`restore`] has masters begin with a backup, [`tell`] finds the words, [`end`] takes everything away). [`operation`]
+//! [`restore`] has masters begin with a backup, [`tell`] finds the words, [`storages`] those about
+//! storages that refuse, [`end`] takes everything away). [`operation`]
 //! carries out DataLoads and DataBackups. Watches wake them all; [`ask`] asks masters for what only they know; [`lease`] lets
 //! one controller of several work; [`leave`] says what would be left behind.
 //! [`admission`] changes pods before they are made. Started by `goosefs controller`, which serves the metrics.
@@ -27,6 +28,7 @@ mod restore;
 mod roll;
 mod runtime;
 mod shrink;
+mod storages;
 mod tell;
 mod totals;
 

@@ -112,7 +112,8 @@ async fn say_of_scaling(
 ) {
     let name = node.name_any();
     let (reason, note) = match (before, after) {
-        (None, Some(worker_node::HAS)) if !given.bootstrap => {
+        // Also to a node that the one before has not left yet.
+        (None | Some(worker_node::LEAVES), Some(worker_node::HAS)) if !given.bootstrap => {
             ("WorkersScaledOut", format!("a worker comes to {name}"))
         }
         (Some(worker_node::HAS), Some(worker_node::LEAVES)) => {

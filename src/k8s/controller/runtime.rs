@@ -13,7 +13,7 @@ use super::plan::run_as::masters_user;
 use super::plan::{self, Given, files, masters_of};
 use super::restore::{self, Backup};
 use super::tell::{Seen, all_mounted, mount_events, tell, tell_dataset, transitions};
-use super::{end, fluid, hand_over, journals, place, roll, shrink};
+use super::{end, fluid, hand_over, journals, place, roll, shrink, storages};
 use crate::crd::{
     Dataset, DatasetStatus, GooseFSRuntime, GooseFSRuntimeStatus, JournalStatus, JournalType, check,
 };
@@ -356,6 +356,9 @@ async fn say_of_dataset(given: &Given<'_>, status: DatasetStatus, context: &Cont
     }
     write_dataset_status(given.dataset, context, &status).await?;
     if let Some((warning, reason, note)) = mount_events(&before, &status, &given.mounts.missing) {
+        context.event(given.dataset, warning, reason, note).await;
+    }
+    if let Some((warning, reason, note)) = storages::event(&before, &status) {
         context.event(given.dataset, warning, reason, note).await;
     }
     if before.phase != status.phase {

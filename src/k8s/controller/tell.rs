@@ -3,6 +3,7 @@
 use super::ask::{Cluster, Total};
 use super::phase::{percentage, phase, set_condition, size};
 use super::plan::{Given, files};
+use super::storages;
 use crate::crd::{Dataset, DatasetStatus, GooseFSRuntimeStatus, Hcfs, Mount, RuntimeReference};
 use goosefs_core::Result;
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
@@ -243,6 +244,7 @@ pub(super) fn tell_dataset(
         told_readiness(given, bound, seen),
         generation,
     );
+    storages::tell(&mut status, seen.cluster.as_ref(), generation);
     if let Some(total) = total {
         status.ufs_total = Some(size(total.bytes));
         status.file_num = Some(total.files.to_string());

@@ -36,6 +36,8 @@ pub(crate) struct Worker {
     pub(crate) leaving: bool,
     pub(crate) lost_storage: Vec<String>,
     pub(crate) traffic: Traffic,
+    /// Storages that refused it or were silent, by mount.
+    pub(crate) troubles: BTreeMap<u64, String>,
     /// [`Clock::monotonic`] of the last heartbeat.
     pub(crate) last_seen: Duration,
     /// It was heard within the time-out. Lost workers keep what they last said.
@@ -94,6 +96,7 @@ impl Workers {
             leaving: request.leaving,
             lost_storage: request.lost_storage,
             traffic: request.traffic.unwrap_or_default(),
+            troubles: request.troubles.into_iter().collect(),
             last_seen: self.clock.monotonic(),
             live: true,
         };

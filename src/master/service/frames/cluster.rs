@@ -5,7 +5,8 @@ use crate::authority::Who;
 use crate::desired::Outcome;
 use crate::journal::Op;
 use crate::master::Master;
-use crate::workers::{Workers, drain, register};
+use crate::namespace::MountPoint;
+use crate::workers::{Worker, Workers, drain, register};
 use goosefs_core::Result;
 use goosefs_core::id::{BlockId, ContentId, WorkerId};
 use goosefs_core::proto::internal::{
@@ -47,7 +48,8 @@ pub(super) async fn version(master: Arc<Master>, request: VersionRequest) -> Res
 
 pub(super) async fn mounts(master: Arc<Master>, _: MountsRequest) -> Result<MountsResponse> {
     let mounts = master.journal.read()?.mounts();
-    let entry = |mount: crate::namespace::MountPoint| MountEntry {
+    let troubles = troubles(&mounts, &master.workers.live());
+    let entry = |mount: MountPoint| MountEntry {
         // Who cannot connect for want of them is told by the storage.
         options: master.desired.told_options_of(&mount).unwrap_or_default().into_iter().collect(),
         mount: mount.id.0,
@@ -58,14 +60,29 @@ pub(super) async fn mounts(master: Arc<Master>, _: MountsRequest) -> Result<Moun
     };
     let Outcome { generation, failures } = master.desired.outcome();
     let failures = failures.into_iter().map(|(path, error)| MountFailure { path, error }).collect();
-    Ok(MountsResponse { mounts: mounts.into_iter().map(entry).collect(), generation, failures })
+    Ok(MountsResponse { mounts: mounts.into_iter().map(entry).collect(), generation, failures, troubles })
+}
+
+/// Of each mount what one worker met there, which names how many others met something.
+fn troubles(mounts: &[MountPoint], workers: &[Worker]) -> Vec<MountFailure> {
+    let of_mount = |mount: &MountPoint| {
+        let mut met = workers.iter().filter_map(|worker| Some((worker, worker.troubles.get(&mount.id.0)?)));
+        let (worker, text) = met.next()?;
+        let others = match met.count() {
+            0 => String::new(),
+            others => format!(", and {others} more"),
+        };
+        let error = format!("worker {}{others}: {text}", worker.address.host);
+        Some(MountFailure { path: mount.path.clone(), error })
+    };
+    mounts.iter().filter_map(of_mount).collect()
 }
 
 pub(super) async fn workers(master: Arc<Master>, _: WorkersRequest) -> Result<WorkersResponse> {
     master.journal.check_lease()?;
     let ring = master.workers.ring();
     let generation = Workers::generation(&ring);
-    let entry = |worker: crate::workers::Worker| WorkerEntry {
+    let entry = |worker: Worker| WorkerEntry {
         worker: worker.id.0,
         virtual_nodes: worker.virtual_nodes,
         live: worker.live && !worker.leaving,
