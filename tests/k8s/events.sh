@@ -27,6 +27,13 @@ events_of_what_is_wrong() {
     event "the Dataset is being changed" told '^Normal DatasetUpdating from Bound'
     kubectl patch dataset told --type=merge -p '{"spec":{"mounts":[{"mountPoint":"https://mirror.test/apache/hbase/stable/","name":"a"}]}}' >/dev/null
     event "mounts as they shall be" told '^Normal MountsAsWanted no more: mount /b'
+    local before
+    before=$(pods told master; pods told worker; pods told fuse)
+    kubectl patch goosefsruntime told --type=merge -p '{"spec":{"properties":{"goosefs.tset":"1"}}}' >/dev/null
+    event "a property that no pod would start with" told '^Warning InvalidSpec spec.properties: property goosefs.tset is not known'
+    equals "no pod was given it" "$before" "$(pods told master; pods told worker; pods told fuse)"
+    kubectl patch goosefsruntime told --type=merge -p '{"spec":{"properties":{"goosefs.tset":null}}}' >/dev/null
+    eventually 30 "without it all is well" says '^True' condition goosefsruntime told MasterInitialized
 }
 
 events_of_masters() {
@@ -66,7 +73,7 @@ events_of_replacing() {
 }
 
 change_properties() {
-    kubectl patch goosefsruntime "$1" --type=merge -p "{\"spec\":{\"properties\":{\"goosefs.test.number\":\"$2\"}}}" >/dev/null
+    kubectl patch goosefsruntime "$1" --type=merge -p "{\"spec\":{\"properties\":{\"test.number\":\"$2\"}}}" >/dev/null
 }
 
 # A node that is only a name: what is left on it cannot be seen to.

@@ -18,4 +18,4 @@ pub mod value;
 
 pub use key::{Key, Kind};
 pub use properties::{Properties, Source};
-pub use sources::{Environment, Overrides};
+pub use sources::{Environment, Overrides, Standing, check_given};

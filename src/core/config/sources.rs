@@ -131,25 +131,64 @@ fn define(
         return Err(Error::new(Code::InvalidArgument, message));
     };
     let (name, value) = (name.trim(), value.trim());
-    let known = keys::ALL.iter().any(|key| key.matches(name));
-    // Attributes of mounts and settings of Java libraries stand in the same files.
-    let foreign = !name.starts_with("goosefs.");
-    if known || foreign {
-        properties.set(name, value, source);
-        return Ok(());
+    match Standing::of(name) {
+        Standing::Known => properties.set(name, value, source),
+        // Old files must go on working; what a person types now must be meant.
+        Standing::MeansNothing if source != Source::CommandLine => {
+            ignored.0.entry(source.to_string()).or_default().push(name.to_owned());
+        }
+        Standing::MeansNothing | Standing::Unknown => return Err(not_known(name)),
     }
-    let means_nothing =
-        keys::IGNORED.iter().any(|other| *other == name || (other.ends_with('.') && name.starts_with(other)));
-    // Old files must go on working; what a person types now must be meant.
-    if means_nothing && source != Source::CommandLine {
-        ignored.0.entry(source.to_string()).or_default().push(name.to_owned());
-        return Ok(());
+    Ok(())
+}
+
+/// What the name of a property is to this release.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It is read, or is an attribute of a mount or a setting of a Java library: they stand in the same files.
+    Known,
+    /// A property of GooseFS that has no meaning here.
+    MeansNothing,
+    /// Most likely a slip of the pen.
+    Unknown,
+}
+
+impl Standing {
+    /// Looks the name up.
+    #[must_use]
+    pub fn of(name: &str) -> Standing {
+        let family = |other: &&str| *other == name || (other.ends_with('.') && name.starts_with(*other));
+        if keys::ALL.iter().any(|key| key.matches(name)) || !name.starts_with("goosefs.") {
+            Standing::Known
+        } else if keys::IGNORED.iter().any(|other| family(&other)) {
+            Standing::MeansNothing
+        } else {
+            Standing::Unknown
+        }
     }
+}
+
+/// Checks properties that another process will be given.
+///
+/// # Errors
+/// `InvalidArgument` when one is not known, or its value is not allowed.
+pub fn check_given(given: &BTreeMap<String, String>) -> Result<()> {
+    let mut properties = Properties::new();
+    for (name, value) in given {
+        if Standing::of(name) == Standing::Unknown {
+            return Err(not_known(name));
+        }
+        properties.set(name, value, Source::CommandLine);
+    }
+    properties.check()
+}
+
+fn not_known(name: &str) -> Error {
     let error = Error::new(Code::InvalidArgument, format!("property {name} is not known"));
-    Err(match near(name) {
+    match near(name) {
         Some(key) => error.hint(format!("did you mean {key}? `goosefs getConf` lists all")),
         None => error.hint("`goosefs getConf` lists all"),
-    })
+    }
 }
 
 /// The property that `name` is most likely a slip of the pen for.

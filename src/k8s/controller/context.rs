@@ -9,12 +9,16 @@ use crate::crd::GooseFSRuntime;
 use goosefs_core::metrics::{Counter, Metrics};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, ValidationDirective};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -112,6 +116,19 @@ impl Context {
         outcome.map_err(|error| api_error(&format!("apply {key}"), error))?;
         self.applied.lock().insert(key, (mark, Instant::now()));
         Ok(())
+    }
+
+    /// Writes a status, or fields of it, over the one that there is.
+    pub(super) async fn write_status<K>(&self, object: &K, status: &impl Serialize) -> Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        let patch = Patch::Merge(json!({"status": status}));
+        let patched = api.patch_status(&object.name_any(), &PatchParams::default(), &patch).await;
+        patched
+            .map(drop)
+            .map_err(|error| api_error(&format!("write the status of the {}", K::kind(&())), error))
     }
 
     /// What was applied is not taken for granted any more: the objects are being deleted.

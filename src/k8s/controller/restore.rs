@@ -7,7 +7,7 @@ use super::context::{Context, api_error, delete_exactly, unplaced};
 use super::phase::set_condition;
 use super::plan::names::BACKUP_OFFER;
 use super::plan::{Given, restore};
-use super::runtime::{host_port, write_runtime_status};
+use super::runtime::host_port;
 use crate::crd::{DataRestoreLocation, GooseFSRuntime, GooseFSRuntimeStatus};
 use goosefs_core::Result;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -69,7 +69,7 @@ pub(super) async fn tell(
     set_condition(&mut status.conditions, "MasterInitialized", false, reason, message.clone(), generation);
     status.master_phase = Some("NotReady".to_owned());
     status.master_reason = Some(message.clone());
-    write_runtime_status(runtime, context, &status).await?;
+    context.write_status(runtime, &status).await?;
     if said.is_none_or(|(old, _)| old != reason) {
         context.event(runtime, reason == FAILED, reason, message).await;
     }

@@ -116,7 +116,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
     journals::look(&given, &seen, &mut status, context).await?;
     tell(&given, &seen, &mut status)?;
     if before != status {
-        write_runtime_status(runtime, context, &status).await?;
+        context.write_status(runtime, &status).await?;
         for (warning, reason, note) in transitions(&before, &status) {
             context.event(runtime, warning, &reason, note).await;
         }
@@ -148,7 +148,7 @@ async fn refuse(
     let generation = runtime.metadata.generation;
     set_condition(&mut status.conditions, "MasterInitialized", false, reason, message.clone(), generation);
     if status.conditions != before.conditions {
-        write_runtime_status(runtime, context, &status).await?;
+        context.write_status(runtime, &status).await?;
         context.event(runtime, true, reason, message).await;
     }
     Ok(Action::requeue(Duration::from_secs(30)))
@@ -233,7 +233,7 @@ async fn ports_of(
             let first = context.reserve_ports(runtime).await?;
             status.first_port = Some(first);
             // Before anything listens there: it must not be another one the next time.
-            write_runtime_status(runtime, context, status).await?;
+            context.write_status(runtime, status).await?;
             first
         }
     };
@@ -335,19 +335,6 @@ async fn see(given: &Given<'_>, context: &Context) -> Result<Seen> {
     Ok(Seen { masters, master_pods: pods, workers, fuse, cluster })
 }
 
-pub(super) async fn write_runtime_status(
-    runtime: &GooseFSRuntime,
-    context: &Context,
-    status: &GooseFSRuntimeStatus,
-) -> Result<()> {
-    let api: Api<GooseFSRuntime> =
-        Api::namespaced(context.client.clone(), &runtime.namespace().unwrap_or_default());
-    let patch = json!({"status": status});
-    let patched = api.patch_status(&runtime.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
-    patched.map_err(|error| api_error("write the runtime's status", error))?;
-    Ok(())
-}
-
 /// Writes the Dataset's status when it differs, with an event when the phase does.
 async fn say_of_dataset(given: &Given<'_>, status: DatasetStatus, context: &Context) -> Result<()> {
     let before = given.dataset.status.clone().unwrap_or_default();
@@ -369,16 +356,12 @@ async fn say_of_dataset(given: &Given<'_>, status: DatasetStatus, context: &Cont
     Ok(())
 }
 
+/// All of the Dataset's status but which operations run: that is theirs to say.
 pub(super) async fn write_dataset_status(
     dataset: &Dataset,
     context: &Context,
     status: &DatasetStatus,
 ) -> Result<()> {
-    let api: Api<Dataset> = Api::namespaced(context.client.clone(), &dataset.namespace().unwrap_or_default());
-    // Which operations run is theirs to say.
     let status = DatasetStatus { operation_ref: BTreeMap::new(), ..status.clone() };
-    let patch = json!({"status": status});
-    let patched = api.patch_status(&dataset.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
-    patched.map_err(|error| api_error("write the Dataset's status", error))?;
-    Ok(())
+    context.write_status(dataset, &status).await
 }

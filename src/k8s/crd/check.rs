@@ -9,10 +9,11 @@ pub use operation::{backup, load};
 
 use super::quantity::bytes_of;
 use super::tier::Level;
-use super::{Dataset, GooseFSRuntime, GooseFSRuntimeSpec, LONGEST_NAME, Place, RunAs};
+use super::{Component, Dataset, GooseFSRuntime, GooseFSRuntimeSpec, LONGEST_NAME, Place, RunAs};
+use goosefs_core::config::check_given;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// One thing that is wrong with an object.
@@ -45,11 +46,31 @@ pub fn runtime(runtime: &GooseFSRuntime) -> Vec<Violation> {
         found.extend(tier(&format!("spec.tieredstore.levels[{number}]"), level));
     }
     found.extend(folders_once(&runtime.spec));
+    found.extend(properties(&runtime.spec));
     found.extend(runtime.spec.run_as.as_ref().map(run_as).unwrap_or_default());
     if runtime.spec.replicas.is_some_and(|replicas| replicas < 0) {
         found.push(Violation::new("spec.replicas", "must not be negative"));
     }
     found
+}
+
+/// Properties that would keep pods from starting. A runtime with an image of its own may know others than this release.
+fn properties(spec: &GooseFSRuntimeSpec) -> Vec<Violation> {
+    let version = spec.goosefs_version.as_ref();
+    if version.is_some_and(|version| version.image.is_some() || version.image_tag.is_some()) {
+        return Vec::new();
+    }
+    let of = |part: &Option<Component>| part.as_ref().map(|part| part.properties.clone()).unwrap_or_default();
+    let all = [
+        ("spec.properties", spec.properties.clone()),
+        ("spec.master.properties", of(&spec.master)),
+        ("spec.worker.properties", of(&spec.worker)),
+        ("spec.fuse.properties", spec.fuse.as_ref().map(|fuse| fuse.properties.clone()).unwrap_or_default()),
+    ];
+    let wrong = |(field, given): &(&str, BTreeMap<String, String>)| {
+        check_given(given).err().map(|error| Violation::new(*field, error.to_string()))
+    };
+    all.iter().filter_map(wrong).collect()
 }
 
 /// What is wrong with a Dataset.

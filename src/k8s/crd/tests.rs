@@ -235,6 +235,29 @@ fn what_is_wrong_with_a_runtime_is_named() {
 }
 
 #[test]
+fn a_property_that_no_pod_would_start_with_is_named_and_those_of_other_releases_pass() {
+    let found = |spec: Value| -> Vec<String> {
+        check::runtime(&runtime(spec)).iter().map(ToString::to_string).collect()
+    };
+    let slip = json!({"goosefs.worker.web.port": "8o"});
+    let unknown = json!({"goosefs.tset": "1"});
+    assert!(
+        found(json!({"properties": unknown}))[0]
+            .starts_with("spec.properties: property goosefs.tset is not known")
+    );
+    for part in ["master", "worker", "fuse"] {
+        let seen = found(json!({part: {"properties": slip}}));
+        assert!(
+            seen[0].starts_with(&format!("spec.{part}.properties: ")) && seen[0].contains("8o"),
+            "{seen:?}"
+        );
+    }
+    let good = json!({"goosefs.user.metrics.collection.enabled": "true", "alluxio.x": "1", "goosefs.worker.web.port": "80"});
+    assert!(found(json!({"properties": good})).is_empty());
+    assert!(found(json!({"properties": unknown, "goosefsVersion": {"imageTag": "next"}})).is_empty());
+}
+
+#[test]
 fn a_backup_to_begin_with_has_a_place_and_a_node_if_that_is_local() {
     let fields = |location: Value| -> Vec<String> {
         let spec =

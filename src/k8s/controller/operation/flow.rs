@@ -102,7 +102,7 @@ async fn keep<O: Operation>(object: &O, context: &Context) -> Result<Action> {
         Some(advance(object, &mut status, context).await?)
     };
     if status != before {
-        write_status(object, &status, context).await?;
+        context.write_status(object, &tell::patch(&before, &status)).await?;
         for (warning, reason, note) in tell::transitions(O::KIND, &object.name_any(), &before, &status) {
             context.event(object, warning, &reason, note).await;
         }
@@ -321,14 +321,6 @@ async fn enlist<O: Operation>(object: &O, runs: bool, context: &Context) -> Resu
     });
     let patched = api.patch_status(&dataset.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
     patched.map_err(|error| api_error("write the Dataset's operationRef", error))?;
-    Ok(())
-}
-
-async fn write_status<O: Operation>(object: &O, status: &OperationStatus, context: &Context) -> Result<()> {
-    let api: Api<O> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    let patch = json!({"status": tell::patch(&object.status(), status)});
-    let patched = api.patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
-    patched.map_err(|error| api_error("write the status", error))?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Given, HOME, Object, ports, run_as};
 use crate::crd::{PodMetadata, Version};
+use goosefs_core::config::Standing;
 use k8s_openapi::api::core::v1::{LocalObjectReference, Pod};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -112,9 +113,13 @@ pub(super) fn environment(own: &BTreeMap<String, String>) -> Value {
     Value::Array(all)
 }
 
-/// `-Dkey=value` of properties that a part has for itself.
+/// `-Dkey=value` of properties that a part has for itself. Those that mean nothing here, as old objects have, would be
+/// refused on a command line.
 pub(super) fn definitions(own: &BTreeMap<String, String>) -> Vec<String> {
-    own.iter().map(|(key, value)| format!("-D{key}={value}")).collect()
+    own.iter()
+        .filter(|(key, _)| Standing::of(key) != Standing::MeansNothing)
+        .map(|(key, value)| format!("-D{key}={value}"))
+        .collect()
 }
 
 /// A probe of the web port.
