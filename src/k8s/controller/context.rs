@@ -28,6 +28,9 @@ pub(super) const FIELD_MANAGER: &str = "goosefs-controller";
 /// An object that is as it was applied last is applied again after so long, in case somebody else has changed it.
 const APPLY_AGAIN: Duration = Duration::from_secs(60);
 
+/// Most bytes of an event's note (events.k8s.io/v1).
+const LONGEST_NOTE: usize = 1024;
+
 /// What both reconcilers work with.
 pub(super) struct Context {
     pub(super) client: Client,
@@ -171,7 +174,7 @@ impl Context {
         self.event_about(object, None, warning, reason, note).await;
     }
 
-    /// As [`Context::event`], about something of the object's: events of one reason about one thing are taken for repetitions.
+    /// As [`Context::event`], about something of the object's. The same again within six minutes is one event, counted.
     pub(super) async fn event_about<K: Resource<DynamicType = ()>>(
         &self,
         object: &K,
@@ -180,11 +183,13 @@ impl Context {
         reason: &str,
         note: String,
     ) {
+        let note = note[..note.floor_char_boundary(LONGEST_NOTE)].to_owned();
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
+            // The recorder compares all but the note, and would show the first one again.
+            action: format!("Reconcile-{:08x}", goosefs_core::checksum::crc32c(note.as_bytes())),
             note: Some(note),
-            action: "Reconcile".to_owned(),
             secondary: about,
         };
         if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
