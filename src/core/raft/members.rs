@@ -82,7 +82,7 @@ impl Members {
     ///
     /// # Errors
     /// `NotLeader`, `WrongCluster`, `InvalidArgument` when there is no place for it, `Busy` while another change is under
-    /// way or another master fills its slot.
+    /// way or another master fills its slot, that of [`Lease::check`] without a majority.
     pub(super) async fn admit(&self, request: wire::JoinRequest) -> Result<wire::JoinResponse> {
         let mark = self.me.mark().ok_or_else(|| Error::not_leader(""))?;
         if let Some(theirs) = ClusterMark::from_wire(request.cluster.as_ref())
@@ -140,6 +140,8 @@ impl Members {
         if known {
             return Ok(());
         }
+        // A leader that hears of no majority would give away what was never agreed on.
+        self.lease.check()?;
         let _turn = self.turn()?;
         if !stale.is_empty() {
             // A learner that lost its directory again before it was promoted.

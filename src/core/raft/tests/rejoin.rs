@@ -272,3 +272,28 @@ async fn masters_of_two_epochs_stay_apart() {
     assert_eq!(cluster.status(1).voters.len(), 1);
     assert!([0, 2].iter().all(|slot| cluster.node(*slot).mark() != cluster.node(1).mark()));
 }
+
+/// Masters that have data are taken for masters whose data counts: those that were wiped must say that they have none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_a_majority_takes_no_wiped_master_in() {
+    let mut cluster = Cluster::started(3, |_| ()).await;
+    cluster.propose("agreed").await;
+    let left = cluster.leader().await;
+    let lost = [(left + 1) % 3, (left + 2) % 3];
+    for slot in lost {
+        cluster.kill(slot).await;
+    }
+    wait_until("the leader to doubt itself", || cluster.node(left).check_lease().is_err()).await;
+    for slot in lost {
+        std::fs::remove_dir_all(cluster.dir(slot)).unwrap();
+        cluster.start(slot).await.unwrap();
+    }
+    wait_until("both to say what they wait for", || {
+        lost.iter().all(|slot| cluster.status(*slot).problem.is_some())
+    })
+    .await;
+    // Longer than they would take to join.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(lost.iter().all(|slot| cluster.node(*slot).mark().is_none()));
+    assert!(cluster.node(left).mark().is_some());
+}
