@@ -67,6 +67,8 @@ pub(crate) struct Alone {
     pub(crate) slot: usize,
     /// Epoch of the data that it has; none when its folder is new.
     pub(crate) epoch: Option<i64>,
+    /// How much of the log it has carried out.
+    pub(crate) applied: u64,
 }
 
 /// Size of what is in the storages.
@@ -158,7 +160,8 @@ pub(super) async fn each(masters: &[Master], tasks: &Tasks) -> Vec<Alone> {
         let answer: ClusterResponse = soon(channel.call(method::CLUSTER, &ClusterRequest {})).await?;
         let slot = answer.masters.iter().find(|master| master.self_)?.slot as usize;
         let epoch = ClusterMark::from_wire(answer.cluster.as_ref()).map(|mark| mark.epoch.0);
-        Some(Alone { slot, epoch: epoch.map(|epoch| i64::try_from(epoch).unwrap_or(i64::MAX)) })
+        let epoch = epoch.map(|epoch| i64::try_from(epoch).unwrap_or(i64::MAX));
+        Some(Alone { slot, epoch, applied: answer.applied })
     });
     futures::future::join_all(asked).await.into_iter().flatten().collect()
 }

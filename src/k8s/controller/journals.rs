@@ -2,7 +2,7 @@
 //! says so.
 
 use super::ask;
-use super::context::{Context, api_error};
+use super::context::{Context, api_error, delete_exactly, is_ready};
 use super::phase::set_condition;
 use super::plan::journals::{self, ORDER, Step};
 use super::plan::{self, Given};
@@ -11,11 +11,15 @@ use super::tell;
 use crate::crd::{GooseFSRuntime, GooseFSRuntimeStatus};
 use goosefs_core::Result;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
+use std::time::Duration;
 
 /// The condition that says so.
 const LOST: &str = "JournalLost";
+
+/// The condition that says whether a master leads, and since when.
+const LEADS: &str = "MasterLeads";
 
 /// Brings the epoch, and what is said of journals, up to date in `status`; what it says counts from the next time on.
 pub(super) async fn look(
@@ -25,6 +29,7 @@ pub(super) async fn look(
     context: &Context,
 ) -> Result<()> {
     let leads = seen.cluster.as_ref().map(|cluster| cluster.epoch);
+    let leaderless = since_when(status, given.runtime, leads.is_some());
     let each = match leads {
         None if !given.bootstrap => ask::each(&masters_to_ask(given, context).await?, &context.tasks).await,
         _ => Vec::new(),
@@ -33,6 +38,7 @@ pub(super) async fn look(
     let name = given.names.masters();
     let step = journals::next(&journals::Seen {
         leads,
+        leaderless,
         epoch: given.epoch,
         begun: !given.bootstrap,
         durable: given.durable,
@@ -94,6 +100,42 @@ pub(super) async fn look(
     }
     if let Some(journal) = &mut status.journal {
         journal.force = force;
+    }
+    match leads {
+        Some(epoch) if !given.durable => replace_given_up(given, seen, epoch, context).await,
+        _ => Ok(()),
+    }
+}
+
+/// Keeps the condition that says whether a master leads; for how long none has.
+fn since_when(status: &mut GooseFSRuntimeStatus, runtime: &GooseFSRuntime, leads: bool) -> Duration {
+    let (reason, message) = match leads {
+        true => ("LeaderElected", "a master leads"),
+        false => ("NoLeader", "no master leads"),
+    };
+    let generation = runtime.metadata.generation;
+    set_condition(&mut status.conditions, LEADS, leads, reason, message.to_owned(), generation);
+    let now = status.conditions.iter().find(|condition| condition.type_ == LEADS && !leads);
+    let since = now.and_then(|condition| condition.last_transition_time.as_ref());
+    since.and_then(|since| jiff::Timestamp::now().duration_since(since.0).try_into().ok()).unwrap_or_default()
+}
+
+/// Masters whose journal goes with their pod, and is of an epoch that was given up, are made anew: they would never join.
+async fn replace_given_up(given: &Given<'_>, seen: &tell::Seen, epoch: i64, context: &Context) -> Result<()> {
+    if seen.master_pods.iter().all(is_ready) {
+        return Ok(());
+    }
+    for master in ask::each(&masters_to_ask(given, context).await?, &context.tasks).await {
+        let Some(old) = master.epoch.filter(|old| *old < epoch) else { continue };
+        let name = given.names.master(master.slot);
+        let Some(pod) = seen.master_pods.iter().find(|pod| pod.name_any() == name) else { continue };
+        if pod.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        delete_exactly(pod, context).await?;
+        let note =
+            format!("{name} is made anew: its journal is of epoch {old}, which was given up for {epoch}");
+        context.event_about(given.runtime, Some(pod.object_ref(&())), false, "MasterReplaced", note).await;
     }
     Ok(())
 }

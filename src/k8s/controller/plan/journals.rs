@@ -4,6 +4,10 @@
 //! only where journals go with their pods and all of them did.
 
 use super::super::ask::Alone;
+use std::time::Duration;
+
+/// Masters that have journals elect a leader long before that.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// Annotation of a runtime by which a person orders what to go on with: the name of a master's pod, or [`ANEW`].
 pub(crate) const ORDER: &str = "goosefs.data.fluid.io/force-new-cluster";
@@ -15,6 +19,8 @@ pub(crate) const ANEW: &str = "new";
 pub(crate) struct Seen<'a> {
     /// Epoch of the master that leads, if one does.
     pub(crate) leads: Option<i64>,
+    /// For how long none has.
+    pub(crate) leaderless: Duration,
     /// The epoch that was written down.
     pub(crate) epoch: i64,
     /// There has been a cluster of that epoch.
@@ -67,7 +73,8 @@ pub(crate) fn next(seen: &Seen<'_>) -> Step {
     if !seen.begun || !all_answer {
         return Step::Nothing;
     }
-    let has = |slot: usize| seen.each.iter().find(|master| master.slot == slot)?.epoch;
+    let of = |slot: usize| seen.each.iter().find(|master| master.slot == slot);
+    let has = |slot: usize| of(slot)?.epoch;
     let holders: Vec<usize> =
         (0..seen.each.len().max(seen.masters)).filter(|slot| has(*slot).is_some()).collect();
     let next_epoch = seen.epoch.max(holders.iter().filter_map(|slot| has(*slot)).max().unwrap_or(0)) + 1;
@@ -83,21 +90,27 @@ pub(crate) fn next(seen: &Seen<'_>) -> Step {
             )),
         };
     }
-    // Fewer than a majority may just be electing.
-    if holders.len() * 2 > seen.masters {
+    // A majority may just be electing; if it goes on, too many are lost of those that voted when others took their places.
+    let majority = holders.len() * 2 > seen.masters;
+    if majority && seen.leaderless < STUCK {
         return Step::Nothing;
     }
+    let best = holders.iter().max_by_key(|slot| (has(**slot), of(**slot).map(|master| master.applied)));
+    let best = best.map_or_else(String::new, pod);
     let whole = holders.iter().map(pod).collect::<Vec<_>>().join(", ");
     match seen.order {
         Some(order) => match holders.iter().find(|slot| pod(slot) == order) {
             Some(slot) => Step::Force(*slot),
             None => Step::Refused(format!("{order} has no journal to go on with; {whole} has")),
         },
+        None if majority => Step::Ask(format!(
+            "{whole} have journals, and no majority of those that voted is left among them: go on with what {best} has, \
+             which is the most, by annotating with {ORDER}={best}"
+        )),
         None => Step::Ask(format!(
             "of {} journals only {whole} is left, which is no majority: restore the volumes of the others, or go on with \
-             what this one has by annotating with {ORDER}={}",
+             what this one has by annotating with {ORDER}={best}",
             seen.masters,
-            pod(&holders[0])
         )),
     }
 }
@@ -107,10 +120,18 @@ mod tests {
     use super::*;
 
     fn of_three(has: [Option<i64>; 3], durable: bool, order: Option<&str>) -> Step {
-        let each: Vec<Alone> =
-            has.iter().enumerate().map(|(slot, epoch)| Alone { slot, epoch: *epoch }).collect();
+        leaderless(has, durable, order, Duration::ZERO)
+    }
+
+    fn leaderless(has: [Option<i64>; 3], durable: bool, order: Option<&str>, leaderless: Duration) -> Step {
+        let each: Vec<Alone> = has
+            .iter()
+            .enumerate()
+            .map(|(slot, epoch)| Alone { slot, epoch: *epoch, applied: slot as u64 })
+            .collect();
         let seen = Seen {
             leads: None,
+            leaderless,
             epoch: 1,
             begun: true,
             durable,
@@ -143,10 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn masters_that_have_journals_and_elect_nobody_are_asked_about_after_a_while() {
+        let all = [Some(1); 3];
+        assert_eq!(leaderless(all, false, None, STUCK / 2), Step::Nothing);
+        let Step::Ask(text) = leaderless(all, false, None, STUCK) else { panic!("nobody is asked") };
+        assert!(text.ends_with("goosefs.data.fluid.io/force-new-cluster=hbase-master-2"), "{text}");
+        assert_eq!(leaderless(all, false, Some("hbase-master-1"), STUCK / 2), Step::Nothing);
+        assert_eq!(leaderless(all, false, Some("hbase-master-1"), STUCK), Step::Force(1));
+    }
+
+    #[test]
     fn nothing_is_lost_before_all_have_said_so() {
-        let some = [Alone { slot: 0, epoch: None }, Alone { slot: 1, epoch: None }];
+        let some = [0, 1].map(|slot| Alone { slot, epoch: None, applied: 0 });
         let seen = Seen {
             leads: None,
+            leaderless: Duration::ZERO,
             epoch: 1,
             begun: true,
             durable: false,
@@ -171,6 +203,7 @@ mod tests {
     fn an_order_is_done_once_a_later_epoch_is_led() {
         let seen = Seen {
             leads: Some(1_790_000_000),
+            leaderless: Duration::ZERO,
             epoch: 1,
             begun: true,
             durable: true,
