@@ -245,9 +245,19 @@ pub(super) fn unplaced(pod: &Pod) -> Option<String> {
 
 /// Deletes exactly this pod, and none that has its name by now.
 pub(super) async fn delete_exactly(pod: &Pod, context: &Context) -> Result<()> {
+    delete(pod, None, context).await
+}
+
+/// As [`delete_exactly`], for a pod that no kubelet has seen: none is waited for to end it.
+pub(super) async fn delete_at_once(pod: &Pod, context: &Context) -> Result<()> {
+    delete(pod, Some(0), context).await
+}
+
+async fn delete(pod: &Pod, grace: Option<u32>, context: &Context) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &pod.namespace().unwrap_or_default());
     let only = Preconditions { uid: pod.uid(), resource_version: None };
-    let parameters = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+    let parameters =
+        DeleteParams { preconditions: Some(only), grace_period_seconds: grace, ..DeleteParams::default() };
     match pods.delete(&pod.name_any(), &parameters).await {
         Ok(_) => Ok(()),
         // Somebody else was faster.

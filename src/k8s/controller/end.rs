@@ -1,6 +1,6 @@
 //! The end of a runtime: everything is taken away, once nobody uses it.
 
-use super::context::{Context, api_error, delete_exactly, gone, names_of};
+use super::context::{Context, api_error, delete_at_once, delete_exactly, gone, names_of};
 use super::label::{DATASETS, datasets, relabel};
 use super::plan::names::Names;
 use super::plan::nodes::EXCLUSIVE;
@@ -126,9 +126,23 @@ async fn wiped(runtime: &GooseFSRuntime, names: &Names, context: &Context) -> Re
     if !over {
         return Ok(false);
     }
+    forget_unseen(&pods, names, context).await?;
     let note = format!("folders of the cache may be left on {}", left.join(", "));
     context.event(runtime, true, "CacheNotCleaned", note).await;
     Ok(true)
+}
+
+/// Pods that were to clean nodes whose kubelet has never seen them go at once: nobody would say that they have ended.
+async fn forget_unseen(pods: &Api<Pod>, names: &Names, context: &Context) -> Result<()> {
+    let roles = [wipe::ROLE, wipe::UNMOUNT_ROLE, wipe::FOLDERS_ROLE].join(",");
+    let selector = format!("app in ({roles}),release={}", names.name);
+    let listed = pods.list(&ListParams::default().labels(&selector)).await;
+    let listed = listed.map_err(|error| api_error("list pods that clean nodes", error))?;
+    let unseen = |pod: &&Pod| pod.status.as_ref().is_none_or(|status| status.start_time.is_none());
+    for pod in listed.items.iter().filter(unseen) {
+        delete_at_once(pod, context).await?;
+    }
+    Ok(())
 }
 
 /// Takes the labels of a runtime from all nodes.
