@@ -63,6 +63,7 @@ events_of_replacing() {
     change_properties told 1
     event "a master" told '^Normal MasterReplaced told-master-[0-2] is made anew' 120
     event "FUSE" told '^Normal FuseReplaced told-fuse-[a-z0-9]+ is made anew' 120
+    eventually 120 "all pods have the change" have_the_change told
     eventually 120 "all are Ready" phases_are told 'Ready Ready Ready'
     kubectl patch goosefsruntime told --type=merge -p '{"spec":{"fuse":{"cleanPolicy":"OnFuseChanged"}}}' >/dev/null
     change_properties told 2
@@ -76,6 +77,15 @@ events_of_replacing() {
 
 change_properties() {
     kubectl patch goosefsruntime "$1" --type=merge -p "{\"spec\":{\"properties\":{\"test.number\":\"$2\"}}}" >/dev/null
+}
+
+# have_the_change NAME: all pods are made from the newest properties.
+have_the_change() {
+    local mark='metadata.annotations.goosefs\.data\.fluid\.io/config' wanted seen
+    wanted=$(kubectl get statefulset "$1-master" -o "jsonpath={.spec.template.$mark}")
+    seen=$(kubectl get pod -l "app=goosefs,release=$1" -o "jsonpath={range .items[*]}{.$mark}{\"\n\"}{end}" | sort -u)
+    echo "$seen; wanted is $wanted"
+    [ "$seen" = "$wanted" ]
 }
 
 # A node that is only a name: what is left on it cannot be seen to.
