@@ -3,6 +3,7 @@
 use goosefs_core::Result;
 use goosefs_core::config::{Properties, keys};
 use goosefs_core::proto::internal::{Caller, ClusterMark, WriteType};
+use goosefs_core::rpc::control::ControlKey;
 use goosefs_core::rpc::sasl::AuthType;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct Config {
     pub cluster: Option<ClusterMark>,
     /// How we say who we are over gRPC (`goosefs.security.authentication.type`).
     pub auth: AuthType,
+    /// What we administer masters with that ask for it (`goosefs.security.control.key.file`).
+    pub control: Option<ControlKey>,
     /// Unix sockets of workers on this machine, besides those that the workers name (`goosefs.user.worker.sockets`).
     pub sockets: Vec<PathBuf>,
     /// Ask workers on this machine for descriptors of cached files.
@@ -64,6 +67,7 @@ impl Config {
             caller: Caller::default(),
             cluster: None,
             auth: AuthType::Simple,
+            control: None,
             sockets: Vec::new(),
             short_circuit: true,
             block_size: 64 << 20,
@@ -85,7 +89,7 @@ impl Config {
     /// What the properties say, on behalf of the login user.
     ///
     /// # Errors
-    /// `InvalidArgument` naming the property and what is allowed.
+    /// `InvalidArgument` naming the property and what is allowed; I/O errors of the control key's file.
     pub fn from_properties(properties: &Properties) -> Result<Config> {
         let age_ms =
             |age: Option<Duration>| age.map_or(-1, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
@@ -94,6 +98,7 @@ impl Config {
         Ok(Config {
             caller: Caller { group: process_group(), user: properties.user() },
             auth: AuthType::from_properties(properties)?,
+            control: ControlKey::of_caller(properties)?,
             sockets: properties.list(&keys::USER_SOCKETS).into_iter().map(PathBuf::from).collect(),
             block_size: properties.size(&keys::USER_BLOCK_SIZE)?,
             write_type: WriteType::from_str_name(&format!("WRITE_TYPE_{write_type}"))

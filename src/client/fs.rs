@@ -68,6 +68,7 @@ impl Client {
                 caller: config.caller.clone(),
                 cluster: config.cluster.clone(),
                 deadline: config.deadline,
+                control: config.control.clone(),
             },
             &tasks,
         );

@@ -315,6 +315,7 @@ mod tests {
             caller: config.caller.clone(),
             cluster: None,
             deadline: Duration::ZERO,
+            control: None,
         };
         let router = Router::new(Masters::new(masters, &Tasks::new("test")), &config);
         router.update(list(workers, dead));

@@ -77,6 +77,8 @@ pub mod method {
     methods! {
         /// `HelloRequest` to `HelloResponse`, first on every connection.
         HELLO = 1, "Hello";
+        /// `ProveRequest` to `Empty`, from callers with the control key, before all other calls.
+        PROVE = 2, "Prove";
 
         // Masters, `proto/internal/master.proto`: the inode service.
         /// `OpenSessionRequest` to `OpenSessionResponse`.

@@ -4,6 +4,7 @@ use crate::desired::ClusterFile;
 use goosefs_core::config::{Key, Properties, keys};
 use goosefs_core::id::ClusterId;
 use goosefs_core::raft::{Restore, Roster};
+use goosefs_core::rpc::control::KeyFile;
 use goosefs_core::rpc::sasl::AuthType;
 use goosefs_core::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ pub struct Config {
     pub mounts_file: Option<PathBuf>,
     /// How callers say who they are (`goosefs.security.authentication.type`).
     pub auth: AuthType,
+    /// What who administers the masters must have (`goosefs.security.control.key.file`).
+    pub control: Option<KeyFile>,
     /// Owner of the root directory, and the user to whom everything is allowed: who runs the masters.
     pub superuser: String,
     /// The group whose members may do everything, too (`goosefs.security.authorization.permission.supergroup`).
@@ -118,6 +121,7 @@ impl Config {
             cluster_file: None,
             mounts_file: None,
             auth: AuthType::Simple,
+            control: None,
             superuser: Properties::new().user(),
             supergroup: keys::SUPERGROUP.default.to_owned(),
             permissions: true,
@@ -179,6 +183,7 @@ impl Config {
         config.check()?;
         config.web_ports = web_ports(&config, properties)?;
         config.auth = AuthType::from_properties(properties)?;
+        config.control = KeyFile::of_server(properties)?;
         config.superuser = properties.user();
         config.supergroup = properties.text(&keys::SUPERGROUP).to_owned();
         config.permissions = properties.truth(&keys::PERMISSIONS)?;

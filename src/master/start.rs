@@ -210,7 +210,8 @@ pub(crate) async fn start_with(config: Config, deps: Deps, connect: Box<Connect>
 
     let forwarded = Sasl::new(master.config.auth).trust_forwarded().protect(forwarded_routes(&master));
     node.serve(listeners.raft, Some(forwarded))?;
-    let routes = Sasl::new(master.config.auth).protect(client_routes(&master));
+    let sasl = Sasl::with_control(master.config.auth, master.config.control.clone());
+    let routes = sasl.protect(client_routes(&master));
     server::serve("master", listeners.rpc, routes, Some(Frames::new(master.clone())), &tasks)?;
     tasks.spawn("effects", master.effects.clone().run());
     upkeep::start(&master);

@@ -90,7 +90,7 @@ impl Mount {
 
     /// Readers get a bare errno, so whoever runs the worker is told why; not for each of many objects.
     fn was_refused(&self, error: &Error) {
-        self.troubles.met(self.id, &error.message);
+        self.troubles.met(self.id, &error.to_string());
         let mut said = self.refusal.0.lock();
         if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
             *said = Some(Instant::now());

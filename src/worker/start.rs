@@ -265,6 +265,7 @@ fn masters_config(config: &Config, mark: Option<Mark>) -> MastersConfig {
         caller: Caller { user: config.user.clone(), group: String::new() },
         cluster: mark.map(wire_mark),
         deadline: config.master_deadline,
+        control: None,
     }
 }
 

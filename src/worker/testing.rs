@@ -105,7 +105,7 @@ impl FrameService for Master {
     fn hello(&self, _peer: &Peer, request: &HelloRequest) -> Result<HelloResponse> {
         let mark = self.mark.lock().clone();
         check_cluster(Some(&mark), request.cluster.as_ref())?;
-        Ok(HelloResponse { version: 1, cluster: Some(mark), worker: 0, node: 1 })
+        Ok(HelloResponse { version: 1, cluster: Some(mark), node: 1, ..HelloResponse::default() })
     }
 
     async fn call(&self, call: Call) {

@@ -9,6 +9,7 @@ mod authority;
 mod backup;
 mod bad_input;
 mod bad_storage;
+mod control;
 mod files;
 mod jobs;
 mod masters;

@@ -127,6 +127,17 @@ ROLE +\\| SERVER ADDRESS
 (LEADER|FOLLOWER) +\\| hbase-master-2:26002" "$seen"
     contains "quorum info: the leader's role" "LEADER      | $leader:26002" "$seen"
     equals "quorum info: two followers" 2 "$(grep -c '^FOLLOWER ' <<<"$seen")"
+    check_control_key
+}
+
+check_control_key() {
+    local worker
+    worker=$(kubectl get pod -l release=hbase,role=goosefs-worker -o 'jsonpath={.items[0].metadata.name}')
+    kubectl exec hbase-master-1 -- goosefs fsadmin journal checkpoint >"$K8S_RUN/said" || failed "masters are administered in their pods" "$(cat "$K8S_RUN/said")"
+    passed "masters are administered in their pods"
+    refuses "elsewhere the name root is not enough" "takes the control key of the masters" \
+        kubectl exec "$worker" -- goosefs fsadmin journal checkpoint
+    equals "workers have the storages' settings alone" mounts.json "$(kubectl exec "$worker" -- ls /opt/goosefs/mounts)"
 }
 
 tutorial() {

@@ -1,5 +1,6 @@
 //! Logged-in gRPC channels to masters: SIMPLE authentication as clients of the GooseFS protocol do it.
 //!
+//! Who has the control key logs in with CUSTOM and answers the master's challenge; a master without one asks nothing.
 //! The `authenticate` stream stays open as long as the login is used; every call carries its channel id.
 
 use super::{FilesClient, JournalClient, MetaClient, OperatorClient, WorkersClient};
@@ -7,6 +8,7 @@ use crate::config::Config;
 use bytes::Bytes;
 use goosefs_core::proto::public::sasl::sasl_authentication_service_client::SaslAuthenticationServiceClient;
 use goosefs_core::proto::public::sasl::{ChannelAuthenticationScheme, SaslMessage, SaslMessageType};
+use goosefs_core::rpc::control::{ControlKey, Transport};
 use goosefs_core::rpc::grpc;
 use goosefs_core::rpc::sasl::AuthType;
 use goosefs_core::{Code, Error, Result};
@@ -83,6 +85,7 @@ impl Login {
 pub(crate) struct Logins {
     auth: AuthType,
     user: String,
+    control: Option<ControlKey>,
     timeout: Duration,
     slots: parking_lot::Mutex<BTreeMap<String, Arc<Slot>>>,
 }
@@ -95,6 +98,7 @@ impl Logins {
         Logins {
             auth: config.auth,
             user: config.caller.user.clone(),
+            control: config.control.clone(),
             timeout: config.connect_timeout,
             slots: parking_lot::Mutex::default(),
         }
@@ -128,18 +132,28 @@ impl Logins {
         }
         let id = uuid::Uuid::new_v4().to_string();
         let (sender, receiver) = mpsc::channel(1);
+        let scheme = match self.control {
+            Some(_) => ChannelAuthenticationScheme::Custom,
+            None => ChannelAuthenticationScheme::Simple,
+        };
         let hello = SaslMessage {
             message_type: Some(SaslMessageType::Challenge.into()),
             message: Some(Bytes::from(format!("\0{}\0noPassword", self.user))),
             client_id: Some(id.clone()),
-            authentication_scheme: Some(ChannelAuthenticationScheme::Simple.into()),
+            authentication_scheme: Some(scheme.into()),
             channel_ref: Some(format!("goosefs-client-{}", std::process::id())),
         };
         // The channel has room for one message and this is the first.
         let _ = sender.try_send(hello);
         let mut service = SaslAuthenticationServiceClient::new(channel.clone());
         let mut answers = service.authenticate(ReceiverStream::new(receiver)).await?.into_inner();
-        let answer = answers.message().await?;
+        let mut answer = answers.message().await?;
+        if let (Some(asked), Some(key)) = (answer.as_ref().and_then(challenge), &self.control) {
+            let proof = Bytes::from(key.prove(Transport::Sasl, &asked, &self.user));
+            // The stream has taken the first message, so there is room.
+            let _ = sender.try_send(SaslMessage { message: Some(proof), ..SaslMessage::default() });
+            answer = answers.message().await?;
+        }
         if answer.is_none_or(|answer| answer.message_type() != SaslMessageType::Success) {
             let refused = format!("master {address} did not accept user \"{}\"", self.user);
             return Err(Error::new(Code::Unauthenticated, refused));
@@ -147,4 +161,10 @@ impl Logins {
         let value = id.parse().map_err(|_| Error::new(Code::Internal, "a UUID is no metadata value"))?;
         Ok(Login { channel, stamp: Stamp { id: Some(value) }, _stream: Some((sender, answers)) })
     }
+}
+
+/// What a master asks the login to be proven with.
+fn challenge(answer: &SaslMessage) -> Option<[u8; 32]> {
+    let asks = answer.message_type() == SaslMessageType::Challenge;
+    answer.message.as_deref().filter(|_| asks)?.try_into().ok()
 }

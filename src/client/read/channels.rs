@@ -73,7 +73,7 @@ impl Channels {
         }
         let target = Target::Tcp(address.clone());
         let connected =
-            Channel::connect_with(&target, self.hello(), &self.tasks, self.timeout, KEEP_ALIVE).await;
+            Channel::connect_with(&target, self.hello(), None, &self.tasks, self.timeout, KEEP_ALIVE).await;
         *held = match &connected {
             Ok(channel) => State { channel: Some(channel.clone()), failed: None },
             Err(error) => State { channel: None, failed: Some((Instant::now(), error.clone())) },

@@ -226,7 +226,13 @@ struct FakeMaster {
 #[async_trait]
 impl FrameService for FakeMaster {
     fn hello(&self, _peer: &Peer, _request: &HelloRequest) -> Result<HelloResponse> {
-        Ok(HelloResponse { version: 1, cluster: Some(mark()), worker: 0, node: self.slot as u64 + 1 })
+        Ok(HelloResponse {
+            version: 1,
+            cluster: Some(mark()),
+            worker: 0,
+            node: self.slot as u64 + 1,
+            ..HelloResponse::default()
+        })
     }
 
     async fn call(&self, call: Call) {

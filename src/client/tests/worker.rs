@@ -187,7 +187,13 @@ struct Service(Arc<FakeWorker>);
 #[async_trait]
 impl FrameService for Service {
     fn hello(&self, _peer: &Peer, _request: &HelloRequest) -> Result<HelloResponse> {
-        Ok(HelloResponse { version: 1, cluster: Some(mark()), worker: self.0.id, node: 0 })
+        Ok(HelloResponse {
+            version: 1,
+            cluster: Some(mark()),
+            worker: self.0.id,
+            node: 0,
+            ..HelloResponse::default()
+        })
     }
 
     async fn call(&self, mut call: Call) {

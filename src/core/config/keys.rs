@@ -27,6 +27,8 @@ keys! {
     AUTH_TYPE = "goosefs.security.authentication.type", Choice(&["SIMPLE", "NOSASL"]), "SIMPLE", "Whether clients name their user (SIMPLE) or nobody is asked (NOSASL).";
     LOGIN_USER = "goosefs.security.login.username", Text, "", "The user that clients act as; the user of the process by default.";
 
+    CONTROL_KEY_FILE = "goosefs.security.control.key.file", Text, "", "File with a secret of 32 bytes or more, the same for all masters. Where masters have it, being a superuser in name is not enough to administer them (move the lead, add and take out masters, back up, checkpoint, drain workers): callers prove that they have the key, which never travels. Masters read the file again for every proof, so another key counts at once. Commands read it where it is there; other processes need none.";
+
     PERMISSIONS = "goosefs.security.authorization.permission.enabled", Bool, "true", "Whether masters check owner, group and mode of files; not with NOSASL, where nobody says who they are.";
     SUPERGROUP = "goosefs.security.authorization.permission.supergroup", Text, "supergroup", "The group whose members may do everything, as the user who runs the masters may.";
 

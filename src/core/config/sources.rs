@@ -160,7 +160,7 @@ impl Standing {
         let family = |other: &&str| *other == name || (other.ends_with('.') && name.starts_with(*other));
         if keys::ALL.iter().any(|key| key.matches(name)) || !name.starts_with("goosefs.") {
             Standing::Known
-        } else if keys::IGNORED.iter().any(|other| family(&other)) {
+        } else if keys::IGNORED.iter().any(family) {
             Standing::MeansNothing
         } else {
             Standing::Unknown

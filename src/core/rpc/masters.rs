@@ -9,6 +9,7 @@
 //! commits of blocks) and operations that carry a `SessionOp`, which take effect once. Everything else goes over one
 //! [`Masters::channel`] and its caller decides.
 
+use super::control::ControlKey;
 use super::frame::{Channel, Target, check_cluster};
 use crate::error::{Code, Error, Result};
 use crate::proto::internal::{Caller, ClusterMark, HelloRequest, StatFsRequest, StatFsResponse};
@@ -58,6 +59,8 @@ pub struct MastersConfig {
     pub cluster: Option<ClusterMark>,
     /// A call is given up after so long without a leader that answers (`goosefs.user.rpc.retry.max.duration`).
     pub deadline: Duration,
+    /// For who administers masters; none otherwise.
+    pub control: Option<ControlKey>,
 }
 
 /// The masters of one cluster. Cheap to clone.
@@ -135,7 +138,8 @@ impl Masters {
     /// requests that may be repeated (see above). A leader that answers pings is waited for as long as it takes.
     ///
     /// # Errors
-    /// The leader's, or `Unavailable` / `DeadlineExceeded` naming the masters that were tried; `WrongCluster` at once.
+    /// The leader's, or `Unavailable` / `DeadlineExceeded` naming the masters that were tried; `WrongCluster`, and
+    /// `PermissionDenied` for another control key, at once.
     pub async fn call<Q: Message, A: Message + Default>(&self, method: Method, request: &Q) -> Result<A> {
         let mut until = Instant::now() + self.inner.config.deadline;
         let mut pause = FIRST_PAUSE;
@@ -191,7 +195,8 @@ impl Masters {
             caller: Some(config.caller.clone()),
         };
         let target = Target::Tcp(address.to_owned());
-        let channel = Channel::connect(&target, hello, &self.inner.tasks, PROBE).await?;
+        let key = self.inner.config.control.as_ref();
+        let channel = Channel::connect_proven(&target, hello, key, &self.inner.tasks, PROBE).await?;
         self.inner.remember(address, &channel)?;
         Ok(channel)
     }
@@ -316,7 +321,10 @@ impl Masters {
             };
             let error = match answer {
                 Ok(channel) => return Ok(self.inner.crown(address, channel)),
-                Err(error) if error.code == Code::WrongCluster => return Err(error),
+                // Neither will do better elsewhere or later.
+                Err(error) if [Code::WrongCluster, Code::PermissionDenied].contains(&error.code) => {
+                    return Err(error);
+                }
                 Err(error) => error,
             };
             // A named leader that is not of our list is asked once for each time that it is named.

@@ -10,12 +10,14 @@
 //! | [`frame`] | the framed protocol, both sides |
 //! | [`server`] | one listening port for gRPC and frames, drained on shutdown |
 //! | [`masters`] | finding and following the leading master, with retries |
+//! | [`control`] | the control key, which who administers masters has, and its proofs |
 //! | [`sasl`] | who calls: `SaslAuthenticationService` and the channel ids it hands out |
 //! | [`fds`] | file descriptors over a Unix socket |
 //! | [`park`] | mounts whose FUSE process is away |
 //! | [`unix`] | listening on a Unix socket |
 //! | [`grpc`] | tuned tonic channels to other masters and workers |
 
+pub mod control;
 pub mod fds;
 pub mod frame;
 pub mod grpc;

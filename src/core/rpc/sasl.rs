@@ -1,7 +1,8 @@
 //! Who calls: the `SaslAuthenticationService` of the GooseFS protocol, for masters and workers.
 //!
 //! With SIMPLE a client names its user on an `Authenticate` stream that stays open, and every later RPC carries the
-//! stream's channel id as metadata; the id is forgotten when its stream ends. With NOSASL nobody is asked. The gate finds
+//! stream's channel id as metadata; the id is forgotten when its stream ends. A login with CUSTOM is one with SIMPLE that
+//! also proves the control key, where the server has one ([`super::control`]). With NOSASL nobody is asked. The gate finds
 //! the caller of an RPC and puts it into the request's extensions as [`Caller`]. Two services pass without a login:
 //! the login itself, and `ServiceVersionClientService`, which vendor clients ask on a bare channel to find the leader.
 
@@ -9,6 +10,7 @@ mod gate;
 mod login;
 mod users;
 
+use super::control::{KeyFile, Proof};
 use crate::config::{Properties, keys};
 use crate::error::{Code, Error, Result};
 use crate::proto::internal::Caller;
@@ -57,6 +59,7 @@ pub struct Sasl {
 struct Inner {
     auth: AuthType,
     users: Users,
+    control: Option<KeyFile>,
     channels: Mutex<Channels>,
 }
 
@@ -64,14 +67,20 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Channels {
     last: u64,
-    logins: HashMap<String, (u64, Caller)>,
+    logins: HashMap<String, (u64, Caller, Proof)>,
 }
 
 impl Sasl {
     /// No channels yet.
     #[must_use]
     pub fn new(auth: AuthType) -> Sasl {
-        let inner = Inner { auth, users: Users::new(), channels: Mutex::default() };
+        Sasl::with_control(auth, None)
+    }
+
+    /// As [`Sasl::new`], of a server that has a control key.
+    #[must_use]
+    pub fn with_control(auth: AuthType, control: Option<KeyFile>) -> Sasl {
+        let inner = Inner { auth, users: Users::new(), control, channels: Mutex::default() };
         Sasl { inner: Arc::new(inner), trusting: false }
     }
 
@@ -98,18 +107,24 @@ impl Sasl {
         request.extensions().get::<Caller>().cloned().ok_or_else(unknown)
     }
 
+    /// Whether who makes this request has proven the control key. Calls that other masters forward have not.
+    #[must_use]
+    pub fn proof<T>(request: &tonic::Request<T>) -> Proof {
+        request.extensions().get::<Proof>().copied().unwrap_or_default()
+    }
+
     /// Keeps a login until the returned guard is dropped.
-    fn register(&self, channel: String, caller: Caller) -> Registered {
+    fn register(&self, channel: String, caller: Caller, proof: Proof) -> Registered {
         let mut channels = self.inner.channels.lock();
         channels.last += 1;
         let number = channels.last;
-        channels.logins.insert(channel.clone(), (number, caller));
+        channels.logins.insert(channel.clone(), (number, caller, proof));
         drop(channels);
         Registered { sasl: self.clone(), channel, number }
     }
 
-    fn logged_in(&self, channel: &str) -> Option<Caller> {
-        self.inner.channels.lock().logins.get(channel).map(|(_, caller)| caller.clone())
+    fn logged_in(&self, channel: &str) -> Option<(Caller, Proof)> {
+        self.inner.channels.lock().logins.get(channel).map(|(_, caller, proof)| (caller.clone(), *proof))
     }
 }
 
@@ -124,7 +139,7 @@ struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut channels = self.sasl.inner.channels.lock();
-        if channels.logins.get(&self.channel).is_some_and(|(number, _)| *number == self.number) {
+        if channels.logins.get(&self.channel).is_some_and(|(number, ..)| *number == self.number) {
             channels.logins.remove(&self.channel);
         }
     }

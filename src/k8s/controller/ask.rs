@@ -7,6 +7,7 @@ use goosefs_core::proto::internal::{
 };
 use goosefs_core::proto::method;
 use goosefs_core::raft::ClusterMark;
+use goosefs_core::rpc::control::ControlKey;
 use goosefs_core::rpc::frame::{Channel, Target};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
@@ -79,10 +80,16 @@ pub(super) struct Total {
 }
 
 async fn dial(master: &Master, tasks: &Tasks) -> Result<Channel> {
+    dial_with(master, None, tasks).await
+}
+
+/// To administer masters takes their control key.
+async fn dial_with(master: &Master, key: Option<&ControlKey>, tasks: &Tasks) -> Result<Channel> {
     let caller = Caller { user: master.user.clone(), ..Caller::default() };
     let hello =
         HelloRequest { version: 1, cluster: None, role: "controller".to_owned(), caller: Some(caller) };
-    Channel::connect(&Target::Tcp(master.address.clone()), hello, tasks, PATIENCE).await
+    let target = Target::Tcp(master.address.clone());
+    Channel::connect_proven(&target, hello, key, tasks, PATIENCE).await
 }
 
 async fn soon<T>(call: impl Future<Output = Result<T>>) -> Option<T> {
@@ -167,8 +174,13 @@ pub(super) async fn each(masters: &[Master], tasks: &Tasks) -> Vec<Alone> {
 }
 
 /// Has the leader drain the workers at `hosts`; how far it is, for those that it knows.
-pub(super) async fn drain(leader: &Master, hosts: &[String], tasks: &Tasks) -> Result<Vec<Draining>> {
-    let channel = dial(leader, tasks).await?;
+pub(super) async fn drain(
+    leader: &Master,
+    key: Option<&ControlKey>,
+    hosts: &[String],
+    tasks: &Tasks,
+) -> Result<Vec<Draining>> {
+    let channel = dial_with(leader, key, tasks).await?;
     let request = DrainRequest { hosts: hosts.to_vec() };
     let late = |_| Error::new(Code::DeadlineExceeded, "the leading master does not answer");
     let answer: DrainResponse =

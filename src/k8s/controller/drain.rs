@@ -26,7 +26,7 @@ pub(super) async fn drained(
     }
     let masters = masters_to_ask(given, context).await?;
     let Some(cluster) = ask::settled_cluster(&masters, &context.tasks).await else { return Ok(done) };
-    let answers = ask::drain(&cluster.master, &hosts, &context.tasks).await?;
+    let answers = ask::drain(&cluster.master, given.control.as_ref(), &hosts, &context.tasks).await?;
     for pod in leaving {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         let own: Vec<_> = answers.iter().filter(|answer| Some(&answer.host) == ip(pod).as_ref()).collect();

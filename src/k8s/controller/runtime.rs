@@ -18,6 +18,7 @@ use crate::crd::{
     Dataset, DatasetStatus, GooseFSRuntime, GooseFSRuntimeStatus, JournalStatus, JournalType, check,
 };
 use goosefs_core::Result;
+use goosefs_core::rpc::control::ControlKey;
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -78,6 +79,7 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
     }
     adopt(runtime, &dataset, &names, context).await?;
     let mut status = runtime.status.clone().unwrap_or_default();
+    let (mounts, control) = mounts(&dataset, &names, context).await?;
     let mut given = Given {
         names: names.clone(),
         dataset: &dataset,
@@ -93,7 +95,8 @@ async fn keep(runtime: &GooseFSRuntime, context: &Context) -> Result<Action> {
         bootstrap: !status.bootstrapped,
         restore: None,
         force: status.journal.as_ref().and_then(|journal| journal.force),
-        mounts: mounts(&dataset, &names, context).await?,
+        mounts,
+        control: Some(control),
         config_mark: String::new(),
     };
     match restore::backup(&given, context).await? {
@@ -260,14 +263,17 @@ async fn secrets(dataset: &Dataset, namespace: &str, context: &Context) -> Resul
     Ok(all)
 }
 
-/// The mounts that there shall be, after those of the file that is there.
-async fn mounts(dataset: &Dataset, names: &Names, context: &Context) -> Result<Mounts> {
+/// The mounts that there shall be, after those of the file that is there; and the control key, a new one if there is none.
+async fn mounts(dataset: &Dataset, names: &Names, context: &Context) -> Result<(Mounts, ControlKey)> {
     let secrets = secrets(dataset, &names.namespace, context).await?;
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &names.namespace);
     let found = api.get_opt(&names.mounts()).await.map_err(|error| api_error("get the mounts", error))?;
-    let bytes = found.and_then(|secret| secret.data?.remove("mounts.json"));
+    let mut data = found.and_then(|secret| secret.data).unwrap_or_default();
+    let key = data.remove("control.key").and_then(|text| ControlKey::parse(&text.0).ok());
+    let key = key.map_or_else(ControlKey::generate, Ok)?;
+    let bytes = data.remove("mounts.json");
     let file = bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes.0).ok());
-    Ok(Mounts::new(dataset, &secrets, file.as_ref()))
+    Ok((Mounts::new(dataset, &secrets, file.as_ref()), key))
 }
 
 /// Has kubelets read changed files at once, by a changed annotation of the pods that have them.

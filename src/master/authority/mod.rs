@@ -2,7 +2,8 @@
 //!
 //! The leader checks a call before it logs or answers it; what is logged is carried out. Superusers are the user who runs
 //! the masters and the members of a group (`goosefs.security.authorization.permission.supergroup`). Callers are who they
-//! say they are (SIMPLE): this keeps users from each other's files, not attackers out. With NOSASL nobody says who he is,
+//! say they are (SIMPLE): this keeps users from each other's files, not attackers out. Where masters have a control key
+//! ([`goosefs_core::rpc::control`]), who administers them shows that he has it, too. With NOSASL nobody says who he is,
 //! and with `goosefs.security.authorization.permission.enabled=false` nobody asks: then files are open to everybody.
 //!
 //! **Mounts.** The daemon of a mount calls for many users, and the kernel has asked owner, group and mode for each of them
@@ -20,6 +21,7 @@ pub(crate) use who::Who;
 
 use crate::config::Config;
 use goosefs_core::proto::internal::Caller;
+use goosefs_core::rpc::control::Proof;
 use goosefs_core::rpc::frame::Peer;
 use goosefs_core::rpc::sasl::AuthType;
 use groups::Groups;
@@ -41,6 +43,8 @@ pub(crate) struct Authority {
     named: bool,
     /// Files are guarded.
     guarded: bool,
+    /// Who administers shows the control key.
+    asks: bool,
     superuser: String,
     supergroup: String,
     /// Both, for people.
@@ -57,6 +61,7 @@ impl Authority {
         Authority {
             named,
             guarded: named && config.permissions,
+            asks: config.control.is_some(),
             superuser: config.superuser.clone(),
             supergroup: config.supergroup.clone(),
             superusers: format!("user {} may, and group {}", config.superuser, config.supergroup).into(),
@@ -71,6 +76,15 @@ impl Authority {
         }
         let groups = self.groups.of(caller).await;
         self.of_member(caller, groups)
+    }
+
+    /// As [`Authority::of_caller`], for what is about the masters themselves.
+    pub(crate) async fn of_administrator(&self, caller: &Caller, proof: Proof) -> Who {
+        self.shown(self.of_caller(caller).await, proof)
+    }
+
+    fn shown(&self, who: Who, proof: Proof) -> Who {
+        if self.asks && proof == Proof::Missing { who.without_proof() } else { who }
     }
 
     /// As [`Authority::of_peer`], if nothing has to be looked up for it.
@@ -95,12 +109,11 @@ impl Authority {
 
     /// What the other end of a framed connection may.
     pub(crate) async fn of_peer(&self, peer: &Peer) -> Who {
-        if !self.guarded || peer.hello.role == MOUNT_ROLE {
-            return Who::superuser();
-        }
-        match &peer.hello.caller {
+        let who = match &peer.hello.caller {
+            _ if !self.guarded || peer.hello.role == MOUNT_ROLE => Who::superuser(),
             Some(caller) => self.of_caller(caller).await,
             None => self.of_caller(&Caller::default()).await,
-        }
+        };
+        self.shown(who, peer.proof())
     }
 }

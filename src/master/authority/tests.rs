@@ -1,6 +1,7 @@
 use super::*;
 use goosefs_core::proto::internal::Attr;
 use goosefs_core::proto::internal::HelloRequest;
+use goosefs_core::rpc::control::KeyFile;
 use std::path::PathBuf;
 
 fn config() -> Config {
@@ -45,15 +46,31 @@ async fn the_masters_are_guarded_where_files_are_not() {
 #[tokio::test]
 async fn what_a_kernel_has_checked_is_not_checked_again() {
     let authority = Authority::new(&config());
-    let peer = |role: &str| Peer {
-        address: None,
-        hello: HelloRequest {
-            role: role.to_owned(),
-            caller: Some(caller("ann", "x")),
-            ..HelloRequest::default()
-        },
-        gone: Default::default(),
+    let peer = |role: &str| {
+        let mut peer = Peer::new(None, Default::default());
+        peer.hello =
+            HelloRequest { role: role.to_owned(), caller: Some(caller("ann", "x")), ..Default::default() };
+        peer
     };
     authority.of_peer(&peer("fuse")).await.act_for(&caller("bob", "y")).unwrap();
     authority.of_peer(&peer("client")).await.act_for(&caller("bob", "y")).unwrap_err();
+}
+
+#[tokio::test]
+async fn a_superusers_name_is_not_enough_where_masters_have_a_control_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.key");
+    std::fs::write(&path, "k".repeat(32)).unwrap();
+    let authority = Authority::new(&Config { control: Some(KeyFile::open(&path).unwrap()), ..config() });
+    let boss = caller("boss", "x");
+    let unproven = authority.of_administrator(&boss, Proof::Missing).await;
+    let refused = unproven.administer("drain workers").unwrap_err();
+    assert!(refused.message.contains("to drain workers takes the control key"), "{refused}");
+    assert!(refused.hint.contains("goosefs.security.control.key.file"), "{}", refused.hint);
+    unproven.rule("mount").unwrap();
+    authority.of_administrator(&boss, Proof::Given).await.administer("drain workers").unwrap();
+    authority.of_administrator(&caller("ann", "x"), Proof::Given).await.administer("drain").unwrap_err();
+    let mut mount = Peer::new(None, Default::default());
+    mount.hello.role = "fuse".to_owned();
+    authority.of_peer(&mount).await.administer("drain workers").unwrap_err();
 }

@@ -3,6 +3,7 @@
 use super::{READ, SEARCH, WRITE};
 use crate::journal::Journal;
 use crate::namespace::Namespace;
+use goosefs_core::config::keys;
 use goosefs_core::id::InodeId;
 use goosefs_core::proto::internal::{Attr, Caller, NodeKind};
 use goosefs_core::proto::journal::SetAttributes;
@@ -22,6 +23,8 @@ pub(crate) struct Who {
     user: Option<User>,
     /// Files are not guarded from it.
     free: bool,
+    /// Masters have a control key, and it has not shown that it has it, too.
+    unproven: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -36,11 +39,16 @@ struct User {
 /// path in its error, `PermissionDenied`. What does not exist is nobody's to refuse: the call itself says so.
 impl Who {
     pub(super) fn superuser() -> Who {
-        Who { user: None, free: true }
+        Who { user: None, free: true, unproven: false }
     }
 
     pub(super) fn user(caller: Caller, groups: Arc<[String]>, superusers: Arc<str>, free: bool) -> Who {
-        Who { user: Some(User { name: caller.user, groups, superusers }), free }
+        Who { user: Some(User { name: caller.user, groups, superusers }), free, unproven: false }
+    }
+
+    /// The same one, who has to show the control key and has not.
+    pub(super) fn without_proof(self) -> Who {
+        Who { unproven: true, ..self }
     }
 
     fn guarded(&self) -> Option<&User> {
@@ -55,8 +63,9 @@ impl Who {
     /// What is about the masters themselves, guarded or not.
     pub(crate) fn administer(&self, what: &str) -> Result<()> {
         match &self.user {
-            None => Ok(()),
             Some(user) => Err(superusers_only(user, what)),
+            None if self.unproven => Err(unproven(what)),
+            None => Ok(()),
         }
     }
 
@@ -230,4 +239,11 @@ async fn below(
 fn superusers_only(user: &User, what: &str) -> Error {
     let text = format!("user {} may not {what}", user.name);
     Error::new(Code::PermissionDenied, text).hint(&*user.superusers)
+}
+
+fn unproven(what: &str) -> Error {
+    let key = keys::CONTROL_KEY_FILE.name;
+    let text = format!("to {what} takes the control key of the masters");
+    Error::new(Code::PermissionDenied, text)
+        .hint(format!("run the command where the file of {key} is: in Kubernetes in a pod of a master"))
 }

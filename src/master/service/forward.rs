@@ -34,8 +34,19 @@ const OLD_LEADER_GRACE: Duration = Duration::from_secs(1);
 /// Calls that every master answers itself.
 const OWN: [&str; 2] = ["MetaMasterClientService/Backup", "MetaMasterClientService/GetBackupStatus"];
 
+/// Calls that take the control key, where masters have one. Proofs cannot be handed on, so these are made at the leader.
+const PROVEN: [&str; 4] = [
+    "MasterClientService/RemoveQuorumServer",
+    "MasterClientService/TransferLeadership",
+    "Operator/AddMaster",
+    "MetaMasterClientService/Checkpoint",
+];
+
 /// A call that every master answers itself while it hears of no leader.
 const OWN_WITHOUT_LEADER: &str = "JournalMasterClientService/GetQuorumInfo";
+
+/// What to do about it.
+const AT_LEADER: &str = "this takes the control key, which is shown to the leader itself: call it there";
 
 /// Who the standby says is calling.
 const USER_KEY: HeaderName = HeaderName::from_static("goosefs-user");
@@ -102,6 +113,11 @@ impl Held {
         OWN.iter().any(|own| path.ends_with(own)) || (path.ends_with(OWN_WITHOUT_LEADER) && !led())
     }
 
+    /// Whether its caller must show the leader the control key.
+    fn takes_proof(&self) -> bool {
+        PROVEN.iter().any(|proven| self.parts.uri.path().ends_with(proven))
+    }
+
     /// Whether it may be made twice.
     fn changes_nothing(&self) -> bool {
         let method = self.parts.uri.path().rsplit('/').next().unwrap_or_default();
@@ -137,6 +153,9 @@ impl Forwarder {
                 }
                 Ok(Answerer::There(leader)) => {
                     self.master.metrics.forwarded.inc();
+                    if self.master.config.control.is_some() && held.takes_proof() {
+                        return refusal(Error::not_leader(&leader.rpc).hint(AT_LEADER));
+                    }
                     let request = match held.forwarded() {
                         Ok(request) => request,
                         Err(error) => return refusal(error),

@@ -120,8 +120,13 @@ async fn administer<Q, A, W>(
 where
     W: Future<Output = Result<A>>,
 {
+    let proof = Sasl::proof(&request);
     answer(master, method, request, |master, caller, request| async move {
-        master.authority.of_caller(&caller).await.administer("change or back up the masters")?;
+        master
+            .authority
+            .of_administrator(&caller, proof)
+            .await
+            .administer("change or back up the masters")?;
         work(master, caller, request).await
     })
     .await

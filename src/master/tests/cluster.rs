@@ -169,6 +169,7 @@ impl Cluster {
             caller: caller(),
             cluster: None,
             deadline: PATIENCE,
+            control: None,
         };
         Masters::new(config, &self.tasks)
     }

@@ -203,6 +203,7 @@ async fn users_are_kept_from_what_is_not_theirs_and_mounts_are_believed() {
             caller: Caller { user: user.to_owned(), group: "staff".to_owned() },
             cluster: None,
             deadline: super::cluster::PATIENCE,
+            control: None,
         };
         Masters::new(config, &cluster.tasks)
     };

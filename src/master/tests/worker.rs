@@ -115,7 +115,13 @@ struct Answers(Arc<TestWorker>);
 #[async_trait]
 impl FrameService for Answers {
     fn hello(&self, _: &Peer, _: &HelloRequest) -> Result<HelloResponse> {
-        Ok(HelloResponse { version: 1, cluster: None, worker: self.0.id, node: 0 })
+        Ok(HelloResponse {
+            version: 1,
+            cluster: None,
+            worker: self.0.id,
+            node: 0,
+            ..HelloResponse::default()
+        })
     }
 
     async fn call(&self, call: Call) {

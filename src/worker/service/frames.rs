@@ -235,7 +235,7 @@ pub(crate) fn hello(node: &Node, request: &HelloRequest) -> Result<HelloResponse
         version: 1,
         cluster: Some(wire_mark(node.mark)),
         worker: node.store.worker().0,
-        node: 0,
+        ..HelloResponse::default()
     })
 }
 

@@ -30,7 +30,13 @@ impl FdService for Files {
     fn connect(&self, hello: &HelloRequest) -> Result<(HelloResponse, Box<dyn FdSession>)> {
         let mark = ClusterMark { cluster_id: vec![1; 16].into(), epoch: 1 };
         check_cluster(Some(&mark), hello.cluster.as_ref())?;
-        let response = HelloResponse { version: 1, cluster: Some(mark), worker: 42, node: 0 };
+        let response = HelloResponse {
+            version: 1,
+            cluster: Some(mark),
+            worker: 42,
+            node: 0,
+            ..HelloResponse::default()
+        };
         Ok((response, Box::new(Session { leases: Arc::clone(&self.leases), mine: BTreeSet::new() })))
     }
 }

@@ -8,8 +8,9 @@ use super::socket::Socket;
 use super::stream::{Item, Stream};
 use super::wire::{self, Header, Kind, LAST, MAGIC, MAX_HELLO, MAX_MESSAGE};
 use crate::error::{Code, Error, Result};
-use crate::proto::internal::{HelloRequest, HelloResponse, WireError};
+use crate::proto::internal::{HelloRequest, HelloResponse, ProveRequest, WireError};
 use crate::proto::method::{self, Method};
+use crate::rpc::control::{ControlKey, Transport};
 use crate::task::Tasks;
 use bytes::{Buf, Bytes};
 use prost::Message;
@@ -74,23 +75,43 @@ impl Channel {
         tasks: &Tasks,
         timeout: Duration,
     ) -> Result<Channel> {
-        Channel::connect_with(target, hello, tasks, timeout, KeepAlive::default()).await
+        Channel::connect_with(target, hello, None, tasks, timeout, KeepAlive::default()).await
     }
 
-    /// As [`Channel::connect`], with its own keep-alive.
+    /// As [`Channel::connect`], for who administers: where the server asks for it, `key` is proven before all calls, and
+    /// nothing waits for it. Without a key it is [`Channel::connect`].
     ///
     /// # Errors
-    /// As [`Channel::connect`].
+    /// As [`Channel::connect`]; calls fail with `PermissionDenied` when the server has another key.
+    pub async fn connect_proven(
+        target: &Target,
+        hello: HelloRequest,
+        key: Option<&ControlKey>,
+        tasks: &Tasks,
+        timeout: Duration,
+    ) -> Result<Channel> {
+        Channel::connect_with(target, hello, key, tasks, timeout, KeepAlive::default()).await
+    }
+
+    /// As [`Channel::connect_proven`], with its own keep-alive.
+    ///
+    /// # Errors
+    /// As [`Channel::connect_proven`].
     pub async fn connect_with(
         target: &Target,
         hello: HelloRequest,
+        key: Option<&ControlKey>,
         tasks: &Tasks,
         timeout: Duration,
         keep_alive: KeepAlive,
     ) -> Result<Channel> {
         let late = |_| Error::new(Code::Unavailable, format!("{target} did not answer within {timeout:?}"));
+        let user = hello.caller.as_ref().map(|caller| caller.user.clone()).unwrap_or_default();
         let (link, reader, hello) =
             tokio::time::timeout(timeout, shake_hands(target, hello)).await.map_err(late)??;
+        if let Some(key) = key {
+            prove(&link, key, &hello.challenge, &user)?;
+        }
         let writing = Arc::clone(&link);
         tasks.spawn(format!("frames to {target}, writer"), async move {
             if let Err(error) = writing.outbox.run(&writing.socket).await {
@@ -237,6 +258,15 @@ async fn shake_hands(target: &Target, hello: HelloRequest) -> Result<(Arc<Link>,
     Ok((link, reader, hello))
 }
 
+/// Answers the server's challenge, if it sent one: it leaves before all calls.
+fn prove(link: &Link, key: &ControlKey, challenge: &[u8], user: &str) -> Result<()> {
+    let Ok(challenge) = challenge.try_into() else { return Ok(()) };
+    let request = ProveRequest { proof: key.prove(Transport::Frames, challenge, user).into() };
+    let number = link.open(method::PROVE, Slot::Proof)?;
+    let header = Header { method: method::PROVE.number, flags: LAST, ..Header::new(Kind::Request, number) };
+    link.send(header, &request)
+}
+
 /// Receives until the connection ends, and says why it did.
 async fn read(link: &Link, mut reader: Reader) -> Error {
     loop {
@@ -265,6 +295,8 @@ fn receive(link: &Link, frame: Frame) -> Result<()> {
                 }
                 Some(Slot::Stream(stream)) if failed => stream.fail(decode_error(frame.message)),
                 Some(Slot::Stream(stream)) => stream.push(frame, true)?,
+                Some(Slot::Proof) if failed => return Err(decode_error(frame.message)),
+                Some(Slot::Proof) => {}
                 None => {}
             }
         }

@@ -45,6 +45,8 @@ pub(crate) enum Slot {
     Unary(oneshot::Sender<Result<Bytes>>),
     /// A stream of items.
     Stream(Arc<Stream>),
+    /// Nobody: the connection ends when it was refused.
+    Proof,
 }
 
 /// A connection.
@@ -93,9 +95,14 @@ impl Link {
         })
     }
 
-    /// Closes the connection because of `error`; all its streams fail. Only the first reason counts.
+    /// Closes the connection because of `error`; all its streams fail. Only the first reason counts. To those who use it
+    /// the peer is unavailable, unless it has refused their proof.
     pub(crate) fn close(&self, error: &Error) {
-        let reason = Error { code: Code::Unavailable, ..error.clone() }.context(&self.peer);
+        let code = match error.code {
+            Code::PermissionDenied => Code::PermissionDenied,
+            _ => Code::Unavailable,
+        };
+        let reason = Error { code, ..error.clone() }.context(&self.peer);
         if self.why.set(reason).is_err() {
             return;
         }
@@ -126,6 +133,7 @@ impl Link {
             // A caller that has gone away in this moment does not wait for it any more.
             Slot::Unary(sender) => drop(sender.send(Err(error))),
             Slot::Stream(stream) => stream.fail(error),
+            Slot::Proof => {}
         }
     }
 

@@ -8,8 +8,9 @@ use super::socket::Socket;
 use super::stream::Stream;
 use super::wire::{Header, Kind, LAST, MAGIC, MAX_HELLO, MAX_MESSAGE};
 use crate::error::{Code, Error, Result};
-use crate::proto::internal::{ClusterMark, Empty, HelloRequest};
+use crate::proto::internal::{ClusterMark, Empty, HelloRequest, HelloResponse, ProveRequest};
 use crate::proto::method::{self, Method};
+use crate::rpc::control;
 use crate::task::Tasks;
 use prost::Message;
 use std::net::SocketAddr;
@@ -92,12 +93,12 @@ pub(crate) async fn serve_connection(
                 () = link.gone.cancelled() => link.why(),
             }
         }
-        Err(error) => {
-            // The refusal must reach the peer before the connection ends.
-            let _ = tokio::time::timeout(LAST_WORDS, link.outbox.flushed()).await;
-            error
-        }
+        Err(error) => error,
     };
+    if !link.gone.is_cancelled() {
+        // A refusal must reach the peer before the connection ends.
+        let _ = tokio::time::timeout(LAST_WORDS, link.outbox.flushed()).await;
+    }
     tracing::debug!(peer = %link.peer, %error, "a framed connection ends");
     link.close(&error);
 }
@@ -117,9 +118,9 @@ async fn greet(
         out.extend_from_slice(&MAGIC);
         Ok(())
     })?;
-    let mut peer = Peer { address, hello: HelloRequest::default(), gone: link.gone.clone() };
+    let mut peer = Peer::new(address, link.gone.clone());
     let Frame { header, message, .. } = reader.next(&link.socket).await?;
-    let answer = hello(header, message, &peer, service);
+    let answer = hello(header, message, &mut peer, service);
     match answer {
         Ok((request, response)) => {
             peer.hello = request;
@@ -138,9 +139,9 @@ async fn greet(
 fn hello(
     header: Header,
     message: bytes::Bytes,
-    peer: &Peer,
+    peer: &mut Peer,
     service: &dyn FrameService,
-) -> Result<(HelloRequest, crate::proto::internal::HelloResponse)> {
+) -> Result<(HelloRequest, HelloResponse)> {
     if header.kind != Kind::Request || header.method != method::HELLO.number || header.stream != 0 {
         return Err(Error::new(Code::InvalidArgument, "the first call of a connection must be Hello"));
     }
@@ -150,7 +151,12 @@ fn hello(
         let text = format!("frame protocol version {} is not spoken here, {VERSION} is", request.version);
         return Err(Error::new(Code::Unimplemented, text).hint("run the same release on both sides"));
     }
-    let response = service.hello(peer, &request)?;
+    let mut response = service.hello(peer, &request)?;
+    if service.control().is_some() {
+        let challenge = control::challenge()?;
+        response.challenge = challenge.to_vec().into();
+        peer.challenge = Some(challenge);
+    }
     Ok((request, response))
 }
 
@@ -240,6 +246,9 @@ impl Connection {
             self.link.queue_error(number, &Error::new(Code::Unavailable, "the server is shutting down"));
             return Ok(());
         }
+        if method == method::PROVE {
+            return self.prove(&frame);
+        }
         if frame.header.has(LAST) && self.answered_at_once(method, &frame)? {
             return Ok(());
         }
@@ -268,6 +277,24 @@ impl Connection {
         let service = Arc::clone(&self.service);
         self.tasks.spawn_request(method.name, async move { service.call(call).await });
         Ok(())
+    }
+
+    /// Takes a proof of the control key, on this task: calls that come after it find it taken.
+    ///
+    /// # Errors
+    /// The refusal, which ends the connection.
+    fn prove(&self, frame: &Frame) -> Result<()> {
+        let number = frame.header.stream;
+        self.link.pass(number)?;
+        let unreadable = |_| Error::new(Code::PermissionDenied, "the proof cannot be read");
+        let proven = ProveRequest::decode(&*frame.message)
+            .map_err(unreadable)
+            .and_then(|request| self.peer.prove(self.service.control(), &request.proof));
+        match &proven {
+            Ok(()) => self.link.queue_message(Header::new(Kind::End, number), &Empty {})?,
+            Err(error) => self.link.queue_error(number, error),
+        }
+        proven
     }
 
     /// Whether the service answered the call on this task.

@@ -7,6 +7,7 @@ use super::wire::{Header, Kind, MAX_PAYLOAD};
 use crate::error::{Code, Error, Result};
 use crate::proto::internal::{HelloRequest, HelloResponse};
 use crate::proto::method::Method;
+use crate::rpc::control::{Challenge, KeyFile, Proof, Transport};
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
@@ -15,6 +16,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +28,11 @@ pub trait FrameService: Send + Sync + 'static {
     /// # Errors
     /// The refusal.
     fn hello(&self, peer: &Peer, request: &HelloRequest) -> Result<HelloResponse>;
+
+    /// The key that callers are asked for a proof of; see [`Peer::proof`].
+    fn control(&self) -> Option<&KeyFile> {
+        None
+    }
 
     /// One call. It must end by [`Call::answer`] or [`Call::finish`]; dropping it, or a panic, answers `Internal`.
     async fn call(&self, call: Call);
@@ -74,7 +81,7 @@ impl BriefCall<'_> {
 }
 
 /// Who is at the other end.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Peer {
     /// Its address; `None` on a Unix socket.
     pub address: Option<SocketAddr>,
@@ -82,6 +89,36 @@ pub struct Peer {
     pub hello: HelloRequest,
     /// Cancelled when the connection closes.
     pub gone: CancellationToken,
+    /// What it was asked to prove itself with.
+    pub(super) challenge: Option<Challenge>,
+    proven: AtomicBool,
+}
+
+impl Peer {
+    /// A peer that has said nothing yet.
+    #[must_use]
+    pub fn new(address: Option<SocketAddr>, gone: CancellationToken) -> Peer {
+        let (hello, proven) = (HelloRequest::default(), AtomicBool::new(false));
+        Peer { address, hello, gone, challenge: None, proven }
+    }
+
+    /// Whether it has shown that it has the control key. It does so before its other calls, or never.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        if self.proven.load(Ordering::Relaxed) { Proof::Given } else { Proof::Missing }
+    }
+
+    /// # Errors
+    /// `PermissionDenied` for a proof that is wrong or that nobody has asked for.
+    pub(super) fn prove(&self, control: Option<&KeyFile>, proof: &[u8]) -> Result<()> {
+        let (Some(control), Some(challenge)) = (control, &self.challenge) else {
+            return Err(Error::new(Code::PermissionDenied, "no proof was asked for"));
+        };
+        let user = self.hello.caller.as_ref().map(|caller| caller.user.as_str()).unwrap_or_default();
+        control.check(Transport::Frames, challenge, user, proof)?;
+        self.proven.store(true, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 /// One call.

@@ -72,7 +72,13 @@ impl Echo {
 impl FrameService for Echo {
     fn hello(&self, _: &Peer, request: &HelloRequest) -> Result<HelloResponse> {
         check_cluster(self.mark.as_ref(), request.cluster.as_ref())?;
-        Ok(HelloResponse { version: 1, cluster: self.mark.clone(), worker: 7, node: 0 })
+        Ok(HelloResponse {
+            version: 1,
+            cluster: self.mark.clone(),
+            worker: 7,
+            node: 0,
+            ..HelloResponse::default()
+        })
     }
 
     async fn call(&self, mut call: Call) {
@@ -535,7 +541,7 @@ async fn a_peer_that_does_not_answer_pings_is_given_up() {
     let hello = HelloRequest { version: 1, ..Default::default() };
     let tasks = Tasks::new("client");
     let channel =
-        Channel::connect_with(&Target::Tcp(address), hello, &tasks, LONG, keep_alive).await.unwrap();
+        Channel::connect_with(&Target::Tcp(address), hello, None, &tasks, LONG, keep_alive).await.unwrap();
     let error = version(&channel, 1).await.unwrap_err();
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.message.contains("ping"), "{error}");
@@ -545,7 +551,7 @@ async fn a_peer_that_does_not_answer_pings_is_given_up() {
     let hello = HelloRequest { version: 1, ..Default::default() };
     let target = Target::Tcp(served.address.clone());
     let keep_alive = KeepAlive { idle: Duration::from_millis(10), timeout: LONG };
-    let channel = Channel::connect_with(&target, hello, &tasks, LONG, keep_alive).await.unwrap();
+    let channel = Channel::connect_with(&target, hello, None, &tasks, LONG, keep_alive).await.unwrap();
     channel.ping(LONG).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(version(&channel, 1).await.unwrap(), 1);

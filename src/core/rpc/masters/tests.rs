@@ -19,7 +19,13 @@ struct Master {
 impl FrameService for Master {
     fn hello(&self, _: &Peer, request: &HelloRequest) -> Result<HelloResponse> {
         check_cluster(Some(&self.mark), request.cluster.as_ref())?;
-        Ok(HelloResponse { version: 1, cluster: Some(self.mark.clone()), worker: 0, node: 1 })
+        Ok(HelloResponse {
+            version: 1,
+            cluster: Some(self.mark.clone()),
+            worker: 0,
+            node: 1,
+            ..HelloResponse::default()
+        })
     }
 
     async fn call(&self, call: Call) {
@@ -90,7 +96,8 @@ impl Cluster {
         cluster: Option<ClusterMark>,
     ) -> Masters {
         let caller = Caller { user: "u".to_owned(), group: "g".to_owned() };
-        let config = MastersConfig { addresses, role: "test".to_owned(), caller, cluster, deadline };
+        let config =
+            MastersConfig { addresses, role: "test".to_owned(), caller, cluster, deadline, control: None };
         Masters::new(config, &self.client)
     }
 }

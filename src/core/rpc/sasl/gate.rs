@@ -4,6 +4,7 @@ use super::{AuthType, CHANNEL_ID, FORWARDED_USER, Sasl};
 use crate::error::{Code, Error};
 use crate::proto::internal::Caller;
 use crate::proto::public::version::service_version_client_service_server::SERVICE_NAME as VERSION_SERVICE;
+use crate::rpc::control::Proof;
 use http::{HeaderMap, Request, Response};
 use std::convert::Infallible;
 use std::future::Future;
@@ -55,8 +56,9 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.sasl.admit(request.uri().path(), request.headers()) {
-            Verdict::Pass(caller) => {
+            Verdict::Pass(caller, proof) => {
                 request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(proof);
                 Box::pin(self.inner.call(request))
             }
             Verdict::LookUp(user) => {
@@ -72,7 +74,7 @@ where
 }
 
 enum Verdict {
-    Pass(Caller),
+    Pass(Caller, Proof),
     /// Pass as this user, whose group is not known yet.
     LookUp(String),
     Refuse(Error),
@@ -81,20 +83,21 @@ enum Verdict {
 impl Sasl {
     fn admit(&self, path: &str, headers: &HeaderMap) -> Verdict {
         let users = &self.inner.users;
+        let pass = |caller| Verdict::Pass(caller, Proof::Missing);
         if self.trusting {
-            let Some(user) = text(headers, FORWARDED_USER) else { return Verdict::Pass(users.own()) };
-            return users.known(user).map_or_else(|| Verdict::LookUp(user.to_owned()), Verdict::Pass);
+            let Some(user) = text(headers, FORWARDED_USER) else { return pass(users.own()) };
+            return users.known(user).map_or_else(|| Verdict::LookUp(user.to_owned()), pass);
         }
         match self.inner.auth {
-            AuthType::NoSasl => return Verdict::Pass(users.own()),
+            AuthType::NoSasl => return pass(users.own()),
             AuthType::Simple => {}
         }
         let channel = text(headers, CHANNEL_ID);
-        if let Some(caller) = channel.and_then(|channel| self.logged_in(channel)) {
-            return Verdict::Pass(caller);
+        if let Some((caller, proof)) = channel.and_then(|channel| self.logged_in(channel)) {
+            return Verdict::Pass(caller, proof);
         }
         if path.trim_start_matches('/').split('/').next() == Some(VERSION_SERVICE) {
-            return Verdict::Pass(users.own());
+            return pass(users.own());
         }
         let text = match channel {
             Some(channel) => format!("channel {channel} is not authenticated (any more)"),

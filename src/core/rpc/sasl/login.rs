@@ -1,18 +1,24 @@
-//! The `authenticate` stream: one message in, SUCCESS out, then open for as long as the login is to last.
+//! The `authenticate` stream: one message in, SUCCESS out, then open for as long as the login is to last. With the scheme
+//! CUSTOM a server that has a control key sends 32 bytes as CHALLENGE first, and takes the proof as the second message.
 
 use super::{AuthType, Registered, Sasl};
 use crate::error::{Code, Error, Result};
+use crate::proto::internal::Caller;
 use crate::proto::public::sasl::sasl_authentication_service_server::SaslAuthenticationService;
 use crate::proto::public::sasl::{ChannelAuthenticationScheme, SaslMessage, SaslMessageType};
+use crate::rpc::control::{self, Challenge, Proof, Transport};
 use crate::rpc::server::Draining;
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-/// A client has so long for its first message.
-const FIRST_MESSAGE: Duration = Duration::from_secs(30);
+/// A client has so long for each message of its login.
+const NEXT_MESSAGE: Duration = Duration::from_secs(30);
 
 /// Longest channel id and user name.
 const LONGEST: usize = 255;
@@ -28,8 +34,8 @@ impl Logins {
         Logins { sasl }
     }
 
-    /// Reads the first message of a stream and logs its channel in.
-    async fn log_in(&self, first: &SaslMessage) -> Result<Registered> {
+    /// Who begins a login, by its first message, and on which channel.
+    async fn begin(&self, first: &SaslMessage) -> Result<(String, Caller)> {
         let unauthenticated = |text: String| Error::new(Code::Unauthenticated, text);
         let channel = first.client_id.clone().unwrap_or_default();
         if channel.is_empty() || channel.len() > LONGEST {
@@ -40,7 +46,7 @@ impl Logins {
         let caller = match (self.sasl.inner.auth, first.authentication_scheme()) {
             // Nobody is asked here, and a client that says who it is anyway does no harm.
             (AuthType::NoSasl, _) => users.own(),
-            (AuthType::Simple, ChannelAuthenticationScheme::Simple) => {
+            (AuthType::Simple, ChannelAuthenticationScheme::Simple | ChannelAuthenticationScheme::Custom) => {
                 let user =
                     plain_user(first.message.as_deref().unwrap_or_default()).map_err(unauthenticated)?;
                 users.caller(user).await
@@ -52,7 +58,22 @@ impl Logins {
             }
         };
         tracing::debug!(channel, user = caller.user, reference = first.channel_ref(), "channel logged in");
-        Ok(self.sasl.register(channel, caller))
+        Ok((channel, caller))
+    }
+
+    /// What is asked of a login with this first message.
+    fn challenge(&self, first: &SaslMessage) -> Result<Option<Challenge>> {
+        let proves = first.authentication_scheme() == ChannelAuthenticationScheme::Custom;
+        let control = self.sasl.inner.control.as_ref().filter(|_| proves);
+        control.map(|_| control::challenge()).transpose()
+    }
+
+    /// Checks the second message of a login that was asked for a proof.
+    fn check(&self, asked: &Challenge, caller: &Caller, second: &SaslMessage) -> Result<Proof> {
+        let Some(control) = &self.sasl.inner.control else { return Ok(Proof::Missing) };
+        let proof = second.message.as_deref().unwrap_or_default();
+        control.check(Transport::Sasl, asked, &caller.user, proof)?;
+        Ok(Proof::Given)
     }
 }
 
@@ -66,18 +87,48 @@ impl SaslAuthenticationService for Logins {
     ) -> Result<Response<Self::authenticateStream>, Status> {
         let stop = request.extensions().get::<Draining>().map(|draining| draining.0.clone());
         let mut incoming = request.into_inner();
-        let first = tokio::time::timeout(FIRST_MESSAGE, incoming.message())
-            .await
-            .map_err(|_| Status::deadline_exceeded("no login message in time"))??
-            .ok_or_else(|| Status::invalid_argument("the stream ended before its login message"))?;
-        let registered = self.log_in(&first).await?;
-        let success =
-            SaslMessage { message_type: Some(SaslMessageType::Success.into()), ..SaslMessage::default() };
-        let stay = stay(incoming, registered, stop.unwrap_or_default());
-        let answers = futures::stream::iter([Ok(success)])
-            .chain(futures::stream::once(stay).filter_map(std::future::ready));
-        Ok(Response::new(Box::pin(answers)))
+        let first = next(&mut incoming).await?;
+        let (channel, caller) = self.begin(&first).await?;
+        let asked = self.challenge(&first)?;
+        let (answers, answer) = mpsc::channel(2);
+        let logins = Logins::new(self.sasl.clone());
+        // Runs as part of the answers: it ends with the connection.
+        let rest = async move {
+            let proof = match asked {
+                None => Proof::Missing,
+                Some(asked) => {
+                    let _ = answers.send(Ok(asking(&asked))).await;
+                    let second = next(&mut incoming).await?;
+                    logins.check(&asked, &caller, &second)?
+                }
+            };
+            let registered = logins.sasl.register(channel, caller, proof);
+            let _ = answers.send(Ok(success())).await;
+            stay(incoming, registered, stop.unwrap_or_default()).await.map_or(Ok(()), Err)
+        };
+        let rest =
+            futures::stream::once(rest).filter_map(|outcome| std::future::ready(outcome.err().map(Err)));
+        Ok(Response::new(Box::pin(futures::stream::select(ReceiverStream::new(answer), rest))))
     }
+}
+
+async fn next(incoming: &mut Streaming<SaslMessage>) -> Result<SaslMessage, Status> {
+    tokio::time::timeout(NEXT_MESSAGE, incoming.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded("no login message in time"))??
+        .ok_or_else(|| Status::invalid_argument("the stream ended before its login message"))
+}
+
+fn asking(challenge: &Challenge) -> SaslMessage {
+    SaslMessage {
+        message_type: Some(SaslMessageType::Challenge.into()),
+        message: Some(Bytes::copy_from_slice(challenge)),
+        ..SaslMessage::default()
+    }
+}
+
+fn success() -> SaslMessage {
+    SaslMessage { message_type: Some(SaslMessageType::Success.into()), ..SaslMessage::default() }
 }
 
 /// Keeps the login until the client ends the stream or the server stops; ends the answers then. Dropped with the
@@ -86,9 +137,9 @@ async fn stay(
     mut incoming: Streaming<SaslMessage>,
     registered: Registered,
     stop: CancellationToken,
-) -> Option<Result<SaslMessage, Status>> {
+) -> Option<Status> {
     let outcome = tokio::select! {
-        () = stop.cancelled() => Some(Err(Status::unavailable("the server is shutting down"))),
+        () = stop.cancelled() => Some(Status::unavailable("the server is shutting down")),
         // What comes after the login says nothing new.
         () = async { while let Ok(Some(_)) = incoming.message().await {} } => None,
     };

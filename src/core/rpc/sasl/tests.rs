@@ -6,6 +6,7 @@ use crate::proto::public::version::service_version_client_service_server::{
     ServiceVersionClientService, ServiceVersionClientServiceServer,
 };
 use crate::proto::public::version::{GetServiceVersionPRequest, GetServiceVersionPResponse};
+use crate::rpc::control::{ControlKey, Transport};
 use crate::rpc::{grpc, server};
 use crate::task::Tasks;
 use prost::Message;
@@ -175,12 +176,51 @@ async fn a_trusting_port_believes_what_standbys_forward() {
 async fn a_second_login_of_an_id_outlives_the_end_of_the_first() {
     let sasl = Sasl::new(AuthType::Simple);
     let caller = |user: &str| Caller { user: user.to_owned(), group: String::new() };
-    let first = sasl.register("c".to_owned(), caller("a"));
-    let second = sasl.register("c".to_owned(), caller("b"));
+    let first = sasl.register("c".to_owned(), caller("a"), Proof::Missing);
+    let second = sasl.register("c".to_owned(), caller("b"), Proof::Given);
     drop(first);
-    assert_eq!(sasl.logged_in("c"), Some(caller("b")));
+    assert_eq!(sasl.logged_in("c"), Some((caller("b"), Proof::Given)));
     drop(second);
     assert_eq!(sasl.logged_in("c"), None);
+}
+
+/// A login that proves `key`, when it is asked to; what it is answered in the end.
+async fn prove(channel: &Channel, id: &str, key: &ControlKey) -> Result<SaslMessage, Status> {
+    let (sender, receiver) = mpsc::channel(2);
+    let hello = SaslMessage {
+        message: Some(b"\0ann\0x"[..].into()),
+        client_id: Some(id.to_owned()),
+        authentication_scheme: Some(ChannelAuthenticationScheme::Custom.into()),
+        ..SaslMessage::default()
+    };
+    sender.send(hello).await.unwrap();
+    let mut client = SaslAuthenticationServiceClient::new(channel.clone());
+    let mut answers = client.authenticate(ReceiverStream::new(receiver)).await?.into_inner();
+    let first = answers.message().await?.expect("an answer");
+    if first.message_type() == SaslMessageType::Success {
+        return Ok(first);
+    }
+    let asked = first.message().try_into().expect("32 bytes");
+    let proof = key.prove(Transport::Sasl, &asked, "ann");
+    sender.send(SaslMessage { message: Some(proof.into()), ..SaslMessage::default() }).await.unwrap();
+    answers.message().await?.ok_or_else(|| Status::internal("the stream ended"))
+}
+
+#[tokio::test]
+async fn a_login_proves_the_control_key_where_the_server_has_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.key");
+    let (right, wrong) = (ControlKey::generate().unwrap(), ControlKey::generate().unwrap());
+    std::fs::write(&path, right.text()).unwrap();
+    let sasl = Sasl::with_control(AuthType::Simple, Some(KeyFile::open(&path).unwrap()));
+    let (channel, _tasks) = serve(&sasl).await;
+    assert_eq!(prove(&channel, "right", &right).await.unwrap().message_type(), SaslMessageType::Success);
+    let refused = prove(&channel, "wrong", &wrong).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    assert!(refused.message().contains("control.key"), "{refused}");
+    assert!(guarded(&channel, &[("channel-id", "wrong")]).await.is_err());
+    let (plain, _tasks) = serve(&Sasl::new(AuthType::Simple)).await;
+    assert_eq!(prove(&plain, "c", &right).await.unwrap().message_type(), SaslMessageType::Success);
 }
 
 #[tokio::test]

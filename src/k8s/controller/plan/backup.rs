@@ -1,7 +1,7 @@
 //! The pod of a DataBackup: takes a backup from the leading master, packs it, and leaves it at its place.
 
 use super::pods::{self, config, environment, spec};
-use super::{Given, Object, masters, object, run_as};
+use super::{Given, HOME, Object, masters, object, run_as};
 use crate::crd::{Component, DataBackup, Place};
 use goosefs_core::Result;
 use kube::ResourceExt;
@@ -62,7 +62,13 @@ pub(crate) fn pod(given: &Given<'_>, backup: &DataBackup, node: Option<&str>) ->
     let user = backup.spec.run_as.as_ref();
     let place = json!({"name": "backup", "mountPath": "/backup"});
     let gives = run_as::gives_new(given, user, &place, &folder);
-    mounts.extend([place, json!({"name": "work", "mountPath": "/work"})]);
+    mounts.extend([
+        place,
+        json!({"name": "work", "mountPath": "/work"}),
+        json!({"name": "control", "mountPath": format!("{HOME}/mounts"), "readOnly": true}),
+    ]);
+    let key = json!([{"key": "control.key", "path": "control.key"}]);
+    let control = json!({"name": "control", "secret": {"secretName": given.names.mounts(), "items": key}});
     let arguments = [
         folder,
         given.names.name.clone(),
@@ -96,7 +102,7 @@ pub(crate) fn pod(given: &Given<'_>, backup: &DataBackup, node: Option<&str>) ->
                     "terminationMessagePolicy": "FallbackToLogsOnError",
                     "volumeMounts": mounts,
                 }],
-                "volumes": [conf_volume, target, {"name": "work", "emptyDir": {}}],
+                "volumes": [conf_volume, target, control, {"name": "work", "emptyDir": {}}],
             }))
         }),
     );

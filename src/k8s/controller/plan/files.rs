@@ -5,6 +5,7 @@ use super::names::HOLDER_FOLDER;
 use super::{Given, HOME, run_as};
 use crate::crd::{Level, bytes_of};
 use goosefs_core::Result;
+use goosefs_core::config::keys;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -74,6 +75,11 @@ pub(crate) fn holders() -> [String; 2] {
     [format!("{HOLDER_FOLDER}/holder.sock"), worker_holder()]
 }
 
+/// Where masters, and pods that administer them, have the control key; others have no such file.
+pub(crate) fn control_key_file() -> String {
+    format!("{HOME}/mounts/control.key")
+}
+
 /// `goosefs-site.properties`, which every pod has, so that commands in any pod find the cluster.
 ///
 /// # Errors
@@ -95,6 +101,7 @@ pub(crate) fn properties(given: &Given<'_>) -> Result<BTreeMap<String, String>> 
     set("goosefs.master.journal.folder", JOURNAL.to_owned());
     set("goosefs.master.cluster.file", format!("{HOME}/cluster/cluster.json"));
     set("goosefs.master.mounts.file", format!("{HOME}/mounts/mounts.json"));
+    set(keys::CONTROL_KEY_FILE.name, control_key_file());
     set("goosefs.master.mount.table.root.ufs", "/underFSStorage".to_owned());
     set("goosefs.master.mount.table.root.readonly", "true".to_owned());
     set("goosefs.worker.rpc.port", given.ports.worker_rpc.to_string());

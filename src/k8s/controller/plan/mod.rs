@@ -26,9 +26,11 @@ pub(crate) mod workers;
 
 use crate::crd::{Dataset, GooseFSRuntime, Level};
 use goosefs_core::Result;
+use goosefs_core::rpc::control::ControlKey;
 use kube::ResourceExt;
 use mounts::Mounts;
 use names::Names;
+use pods::without_nothing;
 use ports::Ports;
 use serde_json::{Value, json};
 
@@ -83,6 +85,8 @@ pub(crate) struct Given<'a> {
     pub(crate) force: Option<i32>,
     /// The storages, with what Secrets say.
     pub(crate) mounts: Mounts,
+    /// What the masters are administered with.
+    pub(crate) control: Option<ControlKey>,
     /// Changes with what pods must be made anew for.
     pub(crate) config_mark: String,
 }
@@ -112,6 +116,7 @@ impl<'a> Given<'a> {
             restore: None,
             force: None,
             mounts: Mounts::default(),
+            control: None,
             config_mark: String::new(),
         }
     }
@@ -175,7 +180,10 @@ pub(crate) fn objects(given: &Given<'_>) -> Result<Vec<Object>> {
             &names.mounts(),
             json!({
                 "type": "Opaque",
-                "stringData": {"mounts.json": given.mounts.text()},
+                "stringData": without_nothing(json!({
+                    "mounts.json": given.mounts.text(),
+                    "control.key": given.control.as_ref().map(ControlKey::text),
+                })),
             }),
         ),
     ];

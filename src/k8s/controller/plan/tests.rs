@@ -19,6 +19,7 @@ fn given<'a>(dataset: &'a Dataset, runtime: &'a GooseFSRuntime) -> Given<'a> {
         restore: None,
         force: None,
         mounts: Mounts::new(dataset, &mounts::Secrets::new(), None),
+        control: None,
         config_mark: "m".to_owned(),
     }
 }
@@ -292,4 +293,28 @@ fn the_pod_that_offers_a_backup_has_its_folder() {
     let mut given = given(&dataset, &runtime);
     given.restore = Some("10.0.0.7:26006".to_owned());
     assert_eq!(files::cluster(&given)["restore"], "10.0.0.7:26006");
+}
+
+#[test]
+fn masters_and_backups_have_the_control_key_and_workers_do_not() {
+    let (dataset, runtime) = tutorial();
+    let key = ControlKey::generate().unwrap();
+    let given = Given { control: Some(key.clone()), ..given(&dataset, &runtime) };
+    let all = objects(&given).unwrap();
+    let named =
+        |kind: &str, name: &str| all.iter().find(|one| one.kind() == kind && one.name() == name).unwrap();
+    assert_eq!(named("Secret", "hbase-mounts").0["stringData"]["control.key"], key.text());
+    let volume = |pod: &Value, name: &str| by_name(&pod["spec"]["volumes"], name)["secret"].clone();
+    let pod = |kind: &str, name: &str| named(kind, name).0["spec"]["template"].clone();
+    let whole = json!({"secretName": "hbase-mounts"});
+    assert_eq!(volume(&pod("StatefulSet", "hbase-master"), "goosefs-mounts"), whole);
+    let items = |name: &str| json!({"secretName": "hbase-mounts", "items": [{"key": name, "path": name}]});
+    assert_eq!(volume(&pod("DaemonSet", "hbase-worker"), "goosefs-mounts"), items("mounts.json"));
+    let spec = json!({"dataset": "hbase", "backupPath": "local:///a"});
+    let backup = json!({"metadata": {"name": "daily", "namespace": "default", "uid": "b-uid"}, "spec": spec});
+    let backup = backup::pod(&given, &serde_json::from_value(backup).unwrap(), Some("n1")).unwrap();
+    assert_eq!(volume(&backup.0, "control"), items("control.key"));
+    assert!(
+        all.iter().filter(|one| one.kind() != "Secret").all(|one| !one.0.to_string().contains(key.text()))
+    );
 }

@@ -18,9 +18,11 @@ pub(super) fn daemon_set(given: &Given<'_>) -> Result<Object> {
     let own = given.runtime.spec.worker.as_ref().unwrap_or(&default);
     let (conf_volume, conf_mounts) = config(given);
     let (mut volumes, mut mounts) = user_volumes(given, &own.volume_mounts);
+    // Not the control key: nothing here administers masters.
+    let storages = json!([{"key": "mounts.json", "path": "mounts.json"}]);
     volumes.extend([
         conf_volume,
-        json!({"name": "goosefs-mounts", "secret": {"secretName": given.names.mounts()}}),
+        json!({"name": "goosefs-mounts", "secret": {"secretName": given.names.mounts(), "items": storages}}),
         json!({"name": "goosefs-root", "emptyDir": {}}),
         json!({"name": "goosefs-socket", "hostPath": {"path": given.names.socket_folder(), "type": "DirectoryOrCreate"}}),
     ]);

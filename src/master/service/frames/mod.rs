@@ -27,6 +27,7 @@ use goosefs_core::proto::internal::{Caller, HelloRequest, HelloResponse, Session
 use goosefs_core::proto::journal::{Applied, entry::Command};
 use goosefs_core::proto::method::{self, Method};
 use goosefs_core::raft::send_backup;
+use goosefs_core::rpc::control::KeyFile;
 use goosefs_core::rpc::frame::{BriefCall, Call, FrameService, Peer, check_cluster};
 use goosefs_core::{Code, Error, Result};
 use std::future::Future;
@@ -150,7 +151,17 @@ impl FrameService for Frames {
         let node = self.master.journal.node();
         let ours = node.mark();
         check_cluster(ours.map(Into::into).as_ref(), request.cluster.as_ref())?;
-        Ok(HelloResponse { version: 1, cluster: ours.map(Into::into), worker: 0, node: node.node_id().0 })
+        Ok(HelloResponse {
+            version: 1,
+            cluster: ours.map(Into::into),
+            worker: 0,
+            node: node.node_id().0,
+            ..HelloResponse::default()
+        })
+    }
+
+    fn control(&self) -> Option<&KeyFile> {
+        self.master.config.control.as_ref()
     }
 
     fn call_at_once(&self, call: &mut BriefCall<'_>) {
