@@ -109,7 +109,7 @@ end_readers() {
         eventually 60 "all that $reader began ends" kubectl exec "$reader" -- test -e /report/ended
         for who in held open whole list; do
             seen=$(kubectl exec "$reader" -- cat "/report/$who")
-            passed "$reader, $who: operations and the longest in ms: $seen"
+            passed "$reader, $who: operations, the longest in ms and when it ended: $seen"
         done
         seen=$(kubectl exec "$reader" -- awk '{print $2}' /report/open)
         [ "$seen" -lt 10000 ] || failed "a new open of $reader works within 10 s" "$seen ms"
@@ -144,7 +144,7 @@ rounds() {
     for round in $(seq "$rounds"); do
         for part in leader worker fuse csi fuse+csi; do
             for way in SIGKILL delete; do kill_round "$part" "$way"; done
-            passed "round $round: $part killed and deleted, no reader noticed"
+            passed "round $round: $part killed and deleted until $(date -u +%T), no reader noticed"
         done
     done
     upgrade_image

@@ -3,7 +3,7 @@
 # Every file has 64-bit words: its number and the word's place in it, so that any piece can be checked by itself. Four
 # processes read, until REPORT/stop is there: `held` from files opened at the start, `open` from files opened anew each
 # time, `whole` files from front to back, `list` the folder. Each writes to REPORT/NAME, every second and at its end:
-# operations, the longest in milliseconds; and to REPORT/errors whatever was no right answer.
+# operations, the longest in milliseconds, when that ended; and to REPORT/errors whatever was no right answer.
 use strict;
 use warnings;
 use Fcntl;
@@ -44,18 +44,20 @@ sub check {
 sub run {
     my ($who, $work) = @_;
     return if fork;
-    my ($count, $longest, $told) = (0, 0, 0);
+    my ($count, $longest, $when, $told) = (0, 0, "", 0);
     srand($$);
     while (1) {
         my $began = now();
         $work->();
         my $now = now();
         $count++;
-        $longest = $now - $began if $now - $began > $longest;
+        if ($now - $began > $longest) {
+            ($longest, $when) = ($now - $began, POSIX::strftime("%H:%M:%S", gmtime));
+        }
         my $stop = -e "$report/stop";
         if ($stop || $now - $told >= 1) {
             open(my $out, ">", "$report/$who.part") or die;
-            printf $out "%d %d\n", $count, $longest * 1000;
+            printf $out "%d %d %s\n", $count, $longest * 1000, $when;
             close $out;
             rename "$report/$who.part", "$report/$who";
             $told = $now;
