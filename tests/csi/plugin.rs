@@ -174,6 +174,12 @@ impl Process {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
+    /// Bytes that it has got by read(2), from /dev/fuse for example; see proc_pid_io(5).
+    pub(crate) fn bytes_read(&self) -> u64 {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap();
+        io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         wait_for("the process ends", || {
