@@ -12,6 +12,9 @@
 # their ${VARIABLES} and the -X flags of a Java machine between them, are read by goosefs itself.
 set -euo pipefail
 
+# To the first process of a container a signal that it does not take is lost; a pod would end only after its whole grace.
+trap 'exit 143' TERM INT
+
 die() {
     echo "entrypoint: $*" >&2
     exit 2

@@ -51,14 +51,7 @@ where
     R: Role,
     F: Future<Output = Result<R>>,
 {
-    let outcome = settings::load(role, define).and_then(|properties| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(role).build()?;
-        let outcome = runtime.block_on(serve(web(&properties)?, start(properties)));
-        // Whatever still blocks a thread (an under-storage that does not answer) must not hold the end up.
-        runtime.shutdown_timeout(Duration::from_secs(1));
-        outcome
-    });
-    match outcome {
+    match run_here(role, define, web, start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("goosefs {}: {}", role.to_ascii_lowercase(), told(&error));
@@ -67,12 +60,35 @@ where
     }
 }
 
-async fn serve<R: Role>(web: Option<String>, start: impl Future<Output = Result<R>>) -> anyhow::Result<()> {
+fn run_here<R, F>(
+    role: &'static str,
+    define: Vec<String>,
+    web: impl FnOnce(&Properties) -> Result<Option<String>>,
+    start: impl FnOnce(Properties) -> F,
+) -> anyhow::Result<()>
+where
+    R: Role,
+    F: Future<Output = Result<R>>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(role).build()?;
+    // Before all else: to the first process of a container a signal that nobody takes yet is lost.
+    let stop = runtime.block_on(async { Stop::new() })?;
+    let properties = settings::load(role, define)?;
+    let outcome = runtime.block_on(serve(stop, web(&properties)?, start(properties)));
+    // Whatever still blocks a thread (an under-storage that does not answer) must not hold the end up.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn serve<R: Role>(
+    mut stop: Stop,
+    web: Option<String>,
+    start: impl Future<Output = Result<R>>,
+) -> anyhow::Result<()> {
     let listener = match web {
         Some(address) => Some(rpc::server::bind("web", &address).await?),
         None => None,
     };
-    let mut stop = Stop::new()?;
     let running = tokio::select! {
         running = start => Arc::new(running?),
         () = stop.asked() => return Ok(()),

@@ -8,7 +8,7 @@ use crate::config::Config;
 use bytes::Bytes;
 use goosefs_core::proto::public::sasl::sasl_authentication_service_client::SaslAuthenticationServiceClient;
 use goosefs_core::proto::public::sasl::{ChannelAuthenticationScheme, SaslMessage, SaslMessageType};
-use goosefs_core::rpc::control::{ControlKey, Transport};
+use goosefs_core::rpc::control::{Challenge, ControlKey, Transport};
 use goosefs_core::rpc::grpc;
 use goosefs_core::rpc::sasl::AuthType;
 use goosefs_core::{Code, Error, Result};
@@ -164,7 +164,7 @@ impl Logins {
 }
 
 /// What a master asks the login to be proven with.
-fn challenge(answer: &SaslMessage) -> Option<[u8; 32]> {
+fn challenge(answer: &SaslMessage) -> Option<Challenge> {
     let asks = answer.message_type() == SaslMessageType::Challenge;
     answer.message.as_deref().filter(|_| asks)?.try_into().ok()
 }

@@ -271,6 +271,7 @@ impl Connection {
             stream,
             number,
             message: frame.message,
+            stop: self.tasks.stop(),
             ordered: false,
             ended: false,
         };

@@ -132,6 +132,8 @@ pub struct Call {
     pub(super) stream: Arc<Stream>,
     pub(super) number: u32,
     pub(super) message: Bytes,
+    /// Cancelled when the role that answers is told to stop.
+    pub(super) stop: CancellationToken,
     /// Payloads or messages were sent: what follows must keep its place behind them.
     pub(super) ordered: bool,
     pub(super) ended: bool,
@@ -302,7 +304,9 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if self.claim_end() {
+        // What is cut off as its role stops is told by the end of the connection, after which callers ask another server.
+        let cut_off = self.stop.is_cancelled() && !std::thread::panicking();
+        if self.claim_end() && !cut_off {
             let text = format!("{} ended without an answer", self.method.name);
             self.link.queue_error(self.number, &Error::new(Code::Internal, text));
             self.link.flush(false);

@@ -381,6 +381,36 @@ async fn calls_fail_as_unavailable_when_the_server_dies_and_a_new_connection_wor
     assert_eq!(version(&again.connect().await, 5).await.unwrap(), 5);
 }
 
+/// Handlers and their connection are cut off in any order; `Internal` would end what another server can answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn handlers_that_are_cut_off_as_the_server_dies_leave_their_callers_to_another() {
+    for round in 0..20 {
+        let served = Served::start(Echo { brief: true, ..Echo::new() }).await;
+        let channel = served.connect().await;
+        let calls = (0..500).map(|_| {
+            let channel = channel.clone();
+            async move { channel.call::<_, Empty>(method::PERSIST, &Empty {}).await }
+        });
+        let pending = tokio::spawn(futures::future::join_all(calls));
+        let open = || served.service.last_link.lock().as_ref().is_some_and(|link| link.open_streams() == 500);
+        version(&channel, 1).await.unwrap();
+        until("all calls are on the server", open).await;
+        // Keeps the connection's own task at work: one that rests is cut off before its calls are.
+        let busy = tokio::spawn({
+            let channel = channel.clone();
+            async move {
+                while futures::future::join_all((0..64).map(|n| version(&channel, n))).await[0].is_ok() {}
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(round)).await;
+        served.tasks.shutdown(Duration::ZERO).await;
+        for answer in pending.await.unwrap() {
+            assert_eq!(answer.unwrap_err().code, Code::Unavailable, "round {round}");
+        }
+        busy.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_stopping_server_lets_calls_end_and_takes_no_more() {
     let served = Served::start(Echo::new()).await;

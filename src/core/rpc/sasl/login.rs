@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::proto::internal::Caller;
 use crate::proto::public::sasl::sasl_authentication_service_server::SaslAuthenticationService;
 use crate::proto::public::sasl::{ChannelAuthenticationScheme, SaslMessage, SaslMessageType};
-use crate::rpc::control::{self, Challenge, Proof, Transport};
+use crate::rpc::control::{self, Challenge, KeyFile, Proof, Transport};
 use crate::rpc::server::Draining;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -61,18 +61,33 @@ impl Logins {
         Ok((channel, caller))
     }
 
-    /// What is asked of a login with this first message.
-    fn challenge(&self, first: &SaslMessage) -> Result<Option<Challenge>> {
+    /// What a login with this first message must show, if anything.
+    fn ask(&self, first: &SaslMessage) -> Result<Option<Asked>> {
         let proves = first.authentication_scheme() == ChannelAuthenticationScheme::Custom;
-        let control = self.sasl.inner.control.as_ref().filter(|_| proves);
-        control.map(|_| control::challenge()).transpose()
+        let Some(control) = self.sasl.inner.control.clone().filter(|_| proves) else { return Ok(None) };
+        Ok(Some(Asked { control, challenge: control::challenge()? }))
+    }
+}
+
+/// What a login was asked to prove itself with.
+struct Asked {
+    control: KeyFile,
+    challenge: Challenge,
+}
+
+impl Asked {
+    fn message(&self) -> SaslMessage {
+        SaslMessage {
+            message_type: Some(SaslMessageType::Challenge.into()),
+            message: Some(Bytes::copy_from_slice(&self.challenge)),
+            ..SaslMessage::default()
+        }
     }
 
-    /// Checks the second message of a login that was asked for a proof.
-    fn check(&self, asked: &Challenge, caller: &Caller, second: &SaslMessage) -> Result<Proof> {
-        let Some(control) = &self.sasl.inner.control else { return Ok(Proof::Missing) };
+    /// Checks the second message of the login.
+    fn check(&self, caller: &Caller, second: &SaslMessage) -> Result<Proof> {
         let proof = second.message.as_deref().unwrap_or_default();
-        control.check(Transport::Sasl, asked, &caller.user, proof)?;
+        self.control.check(Transport::Sasl, &self.challenge, &caller.user, proof)?;
         Ok(Proof::Given)
     }
 }
@@ -89,20 +104,20 @@ impl SaslAuthenticationService for Logins {
         let mut incoming = request.into_inner();
         let first = next(&mut incoming).await?;
         let (channel, caller) = self.begin(&first).await?;
-        let asked = self.challenge(&first)?;
+        let asked = self.ask(&first)?;
         let (answers, answer) = mpsc::channel(2);
-        let logins = Logins::new(self.sasl.clone());
+        let sasl = self.sasl.clone();
         // Runs as part of the answers: it ends with the connection.
         let rest = async move {
             let proof = match asked {
                 None => Proof::Missing,
                 Some(asked) => {
-                    let _ = answers.send(Ok(asking(&asked))).await;
+                    let _ = answers.send(Ok(asked.message())).await;
                     let second = next(&mut incoming).await?;
-                    logins.check(&asked, &caller, &second)?
+                    asked.check(&caller, &second)?
                 }
             };
-            let registered = logins.sasl.register(channel, caller, proof);
+            let registered = sasl.register(channel, caller, proof);
             let _ = answers.send(Ok(success())).await;
             stay(incoming, registered, stop.unwrap_or_default()).await.map_or(Ok(()), Err)
         };
@@ -117,14 +132,6 @@ async fn next(incoming: &mut Streaming<SaslMessage>) -> Result<SaslMessage, Stat
         .await
         .map_err(|_| Status::deadline_exceeded("no login message in time"))??
         .ok_or_else(|| Status::invalid_argument("the stream ended before its login message"))
-}
-
-fn asking(challenge: &Challenge) -> SaslMessage {
-    SaslMessage {
-        message_type: Some(SaslMessageType::Challenge.into()),
-        message: Some(Bytes::copy_from_slice(challenge)),
-        ..SaslMessage::default()
-    }
 }
 
 fn success() -> SaslMessage {
