@@ -18,9 +18,9 @@ pub enum Format {
 /// What libraries say too loudly: openraft warns of every message to a peer that is away, and calls it an error that a call
 /// meets a Raft that was asked to stop; our own rooms tell the first once, and a Raft that failed by itself. raft-engine
 /// warns of the half batch that every crash leaves at the end of a log; our log knows what must be there and says what is
-/// missing of that.
-const QUIET: &str =
-    "openraft=error,openraft::raft::raft_inner=off,raft_engine::file_pipe_log::pipe_builder=error";
+/// missing of that. fuser calls it an error that a session ends, which its mount tells, and only when it is one.
+const QUIET: &str = "openraft=error,openraft::raft::raft_inner=off,openraft::core::heartbeat=off,\
+    raft_engine::file_pipe_log::pipe_builder=error,fuser::request=off";
 
 /// Sends events to standard error from now on. `filter` is a level or a list of directives such as
 /// `info,goosefs_master=debug`; it may name libraries, too.

@@ -3,10 +3,12 @@
 use crate::kernel::Kernel;
 use crate::park::table::Table;
 use fuser::BackingId;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 // Numbers of notifications (`fuse_notify_code`). fuser writes the first two without the flag and the third not at all.
 const INVAL_INODE: i32 = 2;
@@ -29,6 +31,10 @@ pub(crate) struct Device {
     channel: RwLock<Option<OwnedFd>>,
     /// Where numbers of backing files are kept for the next process.
     table: OnceLock<Arc<Table>>,
+    /// Held while the kernel takes a notification, which may wait for a call that this process has to answer.
+    telling: Mutex<()>,
+    /// The kernel is told nothing any more.
+    hushed: AtomicBool,
 }
 
 impl Device {
@@ -48,9 +54,25 @@ impl Device {
         self.channel.read().as_ref()?.try_clone().ok()
     }
 
-    /// What another process read and did not answer comes again.
-    pub(crate) fn resend(&self) {
+    /// Goes on with the connection of another process: what that read and did not answer comes again, what the kernel knows
+    /// is looked up again, and backing files with the numbers `unused` are closed.
+    pub(crate) fn resume(&self, unused: &[u32]) {
+        for id in unused {
+            self.unregister(*id);
+        }
         self.notify("resend", RESEND, &[]);
+        self.everything_changed();
+    }
+
+    /// Tells the kernel nothing any more, and waits up to `patience` until it has taken what it is being told. For who serves
+    /// no longer: a notification that waits for a call that nobody answers keeps its process from ending.
+    pub(crate) async fn hush(self: &Arc<Self>, patience: Duration) {
+        let device = self.clone();
+        self.hushed.store(true, Ordering::Relaxed);
+        let told = tokio::task::spawn_blocking(move || device.telling.try_lock_for(patience).is_some());
+        if !told.await.unwrap_or(false) {
+            tracing::warn!("the kernel is still being told of a change: this process may end late");
+        }
     }
 
     /// The mount is going: no descriptor may keep its connection alive.
@@ -62,6 +84,10 @@ impl Device {
     fn notify(&self, what: &str, number: i32, parts: &[&[u8]]) {
         let length = 16 + parts.iter().map(|part| part.len()).sum::<usize>();
         let Ok(length) = u32::try_from(length) else { return };
+        let _telling = self.telling.lock();
+        if self.hushed.load(Ordering::Relaxed) {
+            return;
+        }
         let header = [&length.to_ne_bytes()[..], &number.to_ne_bytes(), &0_u64.to_ne_bytes()].concat();
         let message: Vec<IoSlice<'_>> =
             std::iter::once(&header[..]).chain(parts.iter().copied()).map(IoSlice::new).collect();

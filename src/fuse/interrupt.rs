@@ -39,8 +39,14 @@ struct Waiting {
 /// Requests under way; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InFlight {
-    waiting: Arc<Mutex<HashMap<u64, Waiting>>>,
+    list: Arc<Mutex<List>>,
     ended: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    waiting: HashMap<u64, Waiting>,
+    closed: bool,
 }
 
 /// One request; taken off the list when dropped.
@@ -52,18 +58,24 @@ pub(crate) struct Watched {
 }
 
 impl InFlight {
-    pub(crate) fn begin(&self, request: u64, thread: u32, signals: Signals) -> Watched {
+    /// Puts a request on the list; `None` once no more are begun.
+    pub(crate) fn begin(&self, request: u64, thread: u32, signals: Signals) -> Option<Watched> {
         let give_up = CancellationToken::new();
         let entry = Waiting { thread, since: Instant::now(), signals, give_up: give_up.clone() };
-        self.waiting.lock().insert(request, entry);
-        Watched { request, give_up, list: self.clone() }
+        let mut list = self.list.lock();
+        if list.closed {
+            return None;
+        }
+        list.waiting.insert(request, entry);
+        Some(Watched { request, give_up, list: self.clone() })
     }
 
-    /// Returns when no request is under way.
+    /// Lets no more begin, and returns when none is under way.
     pub(crate) async fn drained(&self) {
+        self.list.lock().closed = true;
         loop {
             let ended = self.ended.notified();
-            if self.waiting.lock().is_empty() {
+            if self.list.lock().waiting.is_empty() {
                 return;
             }
             ended.await;
@@ -73,8 +85,8 @@ impl InFlight {
     /// Looks at every request that has taken a while; returns how many were given up.
     pub(crate) fn look(&self) -> u64 {
         let old: Vec<(u64, u32, Signals)> = {
-            let waiting = self.waiting.lock();
-            let old = waiting.iter().filter(|(_, entry)| {
+            let list = self.list.lock();
+            let old = list.waiting.iter().filter(|(_, entry)| {
                 entry.thread != 0 && entry.since.elapsed() >= AGE && !entry.give_up.is_cancelled()
             });
             old.map(|(request, entry)| (*request, entry.thread, entry.signals)).collect()
@@ -83,7 +95,7 @@ impl InFlight {
         for (request, thread, signals) in old {
             let Ok(status) = std::fs::read_to_string(format!("/proc/{thread}/status")) else { continue };
             if ends(&status, signals)
-                && let Some(entry) = self.waiting.lock().get(&request)
+                && let Some(entry) = self.list.lock().waiting.get(&request)
             {
                 entry.give_up.cancel();
                 given_up += 1;
@@ -102,9 +114,9 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let mut waiting = self.list.waiting.lock();
-        waiting.remove(&self.request);
-        if waiting.is_empty() {
+        let mut list = self.list.list.lock();
+        list.waiting.remove(&self.request);
+        if list.waiting.is_empty() {
             self.list.ended.notify_waiters();
         }
     }
@@ -156,9 +168,20 @@ mod tests {
     fn a_request_leaves_the_list_when_it_is_answered() {
         let list = InFlight::default();
         let watched = list.begin(1, std::process::id(), Signals::Interrupting);
-        assert_eq!(list.waiting.lock().len(), 1);
+        assert_eq!(list.list.lock().waiting.len(), 1);
         drop(watched);
-        assert!(list.waiting.lock().is_empty());
+        assert!(list.list.lock().waiting.is_empty());
         assert_eq!(list.look(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_drained_ends_and_nothing_more_begins() {
+        let list = InFlight::default();
+        let watched = list.begin(1, std::process::id(), Signals::Fatal);
+        let mut drained = std::pin::pin!(list.drained());
+        tokio::time::timeout(Duration::ZERO, drained.as_mut()).await.unwrap_err();
+        assert!(list.begin(2, std::process::id(), Signals::Fatal).is_none());
+        drop(watched);
+        drained.await;
     }
 }

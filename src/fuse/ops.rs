@@ -64,7 +64,11 @@ impl Ops {
         work: impl Future<Output = Result<T>> + Send + 'static,
         answer: impl FnOnce(Result<T, Errno>) + Send + 'static,
     ) {
-        let watched = self.in_flight.begin(request.unique().0, request.pid(), signals);
+        let Some(watched) = self.in_flight.begin(request.unique().0, request.pid(), signals) else {
+            // The next process gets what is not answered, and dropping the answer would be one.
+            std::mem::forget(answer);
+            return;
+        };
         let fs = self.fs.clone();
         let _context = self.runtime.enter();
         self.tasks.spawn(name, async move {
@@ -76,8 +80,8 @@ impl Ops {
                     Err(Error::new(Code::Cancelled, "interrupted"))
                 }
             };
-            drop(watched);
             answer(outcome.map_err(|error| report(&fs, name, &error)));
+            drop(watched);
         });
     }
 }

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,8 @@ pub(crate) struct Mounted {
     mount: Option<Mount>,
     ended: CancellationToken,
     gone: bool,
+    /// The next process serves it: this session ends, and that is no failure.
+    handed_over: Arc<AtomicBool>,
     /// The session's descriptor, which is open until it has ended.
     descriptor: RawFd,
 }
@@ -43,9 +46,19 @@ pub(crate) struct Parking {
     /// What is open.
     pub(crate) table: Arc<Table>,
     /// What another process left, to go on with.
-    pub(crate) left: Option<(OwnedFd, MountRecord)>,
+    pub(crate) left: Option<Left>,
     /// The cluster that is shown.
     pub(crate) cluster: Option<ClusterMark>,
+}
+
+/// A mount that another process left.
+pub(crate) struct Left {
+    /// `/dev/fuse` with its connection.
+    pub(crate) fuse: OwnedFd,
+    /// How the kernel was greeted.
+    pub(crate) greeted: MountRecord,
+    /// Numbers of backing files that no open file needs any more.
+    pub(crate) unused: Vec<u32>,
 }
 
 /// Mounts and starts serving. Blocks for the kernel's handshake.
@@ -56,6 +69,8 @@ pub(crate) fn mount(
     device: &Arc<Device>,
     parking: Option<Parking>,
 ) -> Result<Mounted> {
+    let resumed = parking.as_ref().and_then(|parking| parking.left.as_ref());
+    let resumed = resumed.map(|left| left.unused.clone());
     let session = match (Uid::effective().is_root(), parking) {
         (true, Some(parking)) => parked(config, &point, ops, parking)?,
         (true, None) => mount_as_root(config, &point, ops)?,
@@ -69,13 +84,21 @@ pub(crate) fn mount(
         .try_clone_to_owned()
         .map_err(|error| Error::io("duplicate the descriptor of /dev/fuse", error))?;
     device.set(file);
+    // Before the first call is taken: what this process had taken itself would come to it twice.
+    if let Some(unused) = resumed {
+        device.resume(&unused);
+    }
     let descriptor = session.as_fd().as_raw_fd();
     let ended = CancellationToken::new();
     let (tell, name) = (ended.clone(), point.display().to_string());
+    let handed_over = Arc::new(AtomicBool::new(false));
+    let on_purpose = handed_over.clone();
     std::thread::Builder::new()
         .name("fuse-session".to_owned())
         .spawn(move || {
-            if let Err(error) = session.run() {
+            if let Err(error) = session.run()
+                && !on_purpose.load(Ordering::Relaxed)
+            {
                 tracing::warn!(mount_point = %name, %error, "serving the mount ended");
             }
             tell.cancel();
@@ -83,7 +106,7 @@ pub(crate) fn mount(
         .map_err(|error| Error::io("start the thread that serves the mount", error))?;
     let mount = mountinfo::at(&point);
     raise_read_ahead(config, mount.as_ref());
-    Ok(Mounted { point, mount, ended, gone: false, descriptor })
+    Ok(Mounted { point, mount, ended, gone: false, handed_over, descriptor })
 }
 
 /// Mounts by ourselves: fuser would unmount the path again when its session ends, and by then another mount may lie
@@ -98,7 +121,7 @@ fn mount_as_root(config: &Config, point: &Path, ops: Ops) -> Result<Session<Ops>
 fn parked(config: &Config, point: &Path, ops: Ops, parking: Parking) -> Result<Session<Ops>> {
     let Parking { table, left, cluster } = parking;
     match left {
-        Some((device, greeted)) => over(&device, ops, options(config), &table, Some(&greeted), cluster),
+        Some(left) => over(&left.fuse, ops, options(config), &table, Some(&left.greeted), cluster),
         None => {
             let device = attach(config, point)?;
             let served = over(&device, ops, options(config), &table, None, cluster);
@@ -189,6 +212,7 @@ impl Mounted {
             return;
         }
         self.gone = true;
+        self.handed_over.store(true, Ordering::Relaxed);
         let nothing = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
         let replaced = nothing.and_then(|nothing| {
             // SAFETY: the session, which has not ended, owns the descriptor, and goes on owning it.

@@ -112,7 +112,9 @@ impl Running {
     /// Leaves the mount with the holder, and stops.
     async fn hand_over(&self, grace: Duration) {
         tracing::info!(mount_point = %self.point.display(), "left with the holder for the next process");
-        // Calls with effects had better end here: the next process makes those again that were not answered.
+        self.device.hush(grace.min(DRAIN)).await;
+        // Calls with effects had better end here: the next process makes those again that were not answered. It also gets
+        // those that come from now on.
         let _ = tokio::time::timeout(grace.min(DRAIN), self.in_flight.drained()).await;
         self.mounted.lock().await.hand_over();
         self.tasks.shutdown(grace).await;

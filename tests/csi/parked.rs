@@ -15,11 +15,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A file that the kernel cannot hold by reading ahead.
 /// Bytes of a call of FUSE without arguments, `struct fuse_in_header`.
 const SHORTEST_CALL: u64 = 40;
 
+/// A file that the kernel cannot hold by reading ahead.
 const LENGTH: usize = 48 << 20;
 const NAMES: usize = 3000;
 
@@ -381,4 +383,53 @@ fn a_call_that_a_dead_process_had_taken_is_answered_by_the_next() {
     let _process = node.fuse();
     wait_for("the call is answered", || call.is_finished());
     assert_eq!(call.join().unwrap(), LENGTH as u64);
+}
+
+/// What waits for the next process must come to it once: a folder that is made twice is answered with EEXIST.
+#[test]
+fn folders_that_are_made_while_processes_change_are_made_once() {
+    const WRITERS: usize = 16;
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let _plugin = Plugin::start(&node.ground);
+    let mut process = node.fuse();
+    let stop = Arc::new(AtomicBool::new(false));
+    // The kernel makes one folder at a time in another.
+    let places: Vec<PathBuf> =
+        (0..WRITERS).map(|number| node.ground.source().join(format!("made-{number}"))).collect();
+    for place in &places {
+        fs::create_dir(place).unwrap();
+    }
+    let writers: Vec<_> = places
+        .iter()
+        .cloned()
+        .map(|place| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let mut made = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    fs::create_dir(place.join(made.to_string())).map(|()| made += 1)?;
+                }
+                Ok::<usize, std::io::Error>(made)
+            })
+        })
+        .collect();
+    for _ in 0..8 {
+        process.signal(Signal::SIGTERM);
+        process.wait();
+        let failed = || writers.iter().any(std::thread::JoinHandle::is_finished);
+        wait_for("all writers wait for the next process", || node.waiting() as usize >= WRITERS || failed());
+        process = node.fuse();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for (writer, place) in writers.into_iter().zip(places) {
+        let made = writer.join().unwrap().unwrap();
+        assert_eq!(fs::read_dir(place).unwrap().count(), made);
+    }
+    let log = fs::read_to_string(node.ground.path().join("fuse.err")).unwrap();
+    let loud: Vec<&str> =
+        log.lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).collect();
+    assert_eq!(loud, Vec::<&str>::new());
 }

@@ -50,10 +50,14 @@ node_number() {
     for number in $(seq "$K8S_NODES"); do [ "$(node_name "$number")" != "$1" ] || echo "$number"; done
 }
 
+container_ids() {
+    kubectl get pod -n "${1%/*}" "${1#*/}" -o 'jsonpath={range .status.containerStatuses[*]}{.containerID}{"\n"}{end}'
+}
+
 # The first processes of a pod's containers, as containerd on its node knows them.
 container_pids() {
     local ids
-    ids=$(kubectl get pod -n "${2%/*}" "${2#*/}" -o 'jsonpath={range .status.containerStatuses[*]}{.containerID}{"\n"}{end}')
+    ids=$(container_ids "$2")
     "$K8S_CLUSTER/on-node" "$1" ctr -a "$CONTAINERD" -n k8s.io task ls |
         awk -v ids="$(echo $ids | sed 's#containerd://##g')" 'BEGIN {split(ids, all, " "); for (i in all) want[all[i]]} $1 in want && $3 == "RUNNING" {print $2}'
 }
@@ -71,13 +75,15 @@ kill_round() {
     local part=$1 way=$2 pods pod
     pods=$(rounds_pods "$part")
     [ -n "$pods" ] || failed "a pod of $part" "there is none"
+    ROUND_PODS=$pods
+    ROUND_CONTAINERS=$(for pod in $pods; do container_ids "$pod"; done)
     if [ "$way" = SIGKILL ]; then
         kill_pods $pods
     else
         for pod in $pods; do kubectl delete pod -n "${pod%/*}" "${pod#*/}" --wait=false >/dev/null; done
     fi
-    ROUND_PODS=$pods
-    eventually_quiet 90 "$part is back after $way" pods_were_replaced "$way"
+    # kubelet waits up to five minutes before it starts what was killed again and again.
+    eventually_quiet 330 "$part is back after $way" containers_were_replaced
     eventually_quiet 90 "all is whole after $way of $part" rounds_are_whole
     check_errors "while $part is ended by $way"
 }
@@ -118,12 +124,13 @@ end_readers() {
     check_errors "at the end"
 }
 
-# Before anything is whole again, something must have gone.
-pods_were_replaced() {
-    local pod
-    [ "$1" != SIGKILL ] || return 0
+# Before anything is whole again, all that was killed must have gone: until kubelet sees it, a pod says that it is ready.
+containers_were_replaced() {
+    local pod id
     for pod in $ROUND_PODS; do
-        ! kubectl get pod -n "${pod%/*}" "${pod#*/}" -o 'jsonpath={.metadata.deletionTimestamp}' 2>/dev/null | grep -q . || return 1
+        for id in $(container_ids "$pod" 2>/dev/null); do
+            ! grep -qF "$id" <<<"$ROUND_CONTAINERS" || return 1
+        done
     done
 }
 

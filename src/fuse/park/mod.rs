@@ -10,8 +10,7 @@ pub(crate) mod table;
 
 use crate::device::Device;
 use crate::fs::Fs;
-use crate::kernel::Kernel;
-use crate::session::{Mounted, Parking};
+use crate::session::{Left, Mounted, Parking};
 use goosefs_core::Result;
 use goosefs_core::proto::internal::{ClusterMark, MountRecord, OpenRecord};
 use goosefs_core::rpc::park::Keeper;
@@ -83,18 +82,17 @@ impl Outliving {
 
     /// What mounting needs.
     pub(crate) fn parking(&mut self) -> Parking {
-        Parking { table: self.table.clone(), left: self.left.take(), cluster: self.cluster.take() }
+        let left = self.left.take().map(|(fuse, greeted)| {
+            let all = 1..=self.table.highest();
+            Left { fuse, greeted, unused: all.filter(|id| !self.in_use.contains(id)).collect() }
+        });
+        Parking { table: self.table.clone(), left, cluster: self.cluster.take() }
     }
 
-    /// Goes on with what was under way, and leaves the mount with the holders from now on, where the kernel allows.
+    /// Leaves the mount with the holders from now on, where the kernel allows.
     pub(crate) fn keep(self, mounted: &Mounted, device: &Device, tasks: &Tasks) -> Option<Kept> {
         if self.goes_on {
             tracing::info!(mount_point = %self.point.display(), open = self.open.len(), "goes on with its mount");
-            for id in (1..=self.table.highest()).filter(|id| !self.in_use.contains(id)) {
-                device.unregister(id);
-            }
-            device.resend();
-            device.everything_changed();
         }
         if !self.table.can_be_taken_over() {
             tracing::warn!("this kernel does not let a mount outlive its process (6.9 and later do)");
