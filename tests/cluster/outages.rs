@@ -298,6 +298,10 @@ fn outage_5_a_mount_and_df_answer_while_masters_switch_and_while_none_answers() 
     .unwrap();
     let mount = cluster.mount_point();
     std::fs::write(mount.join("open"), vec![7_u8; 3 << 20]).unwrap();
+    // The kernel tells of the last close when it likes; what is opened before is read as a file that is being written.
+    wait_for("the file is complete", || {
+        cluster.goosefs(&["fs", "stat", "/open"]).stdout.contains("completed=true")
+    });
     let open = std::fs::File::open(mount.join("open")).unwrap();
     let df = || timed(Command::new("df").arg(&mount), BOUND);
     let make = |name: &str| timed(Command::new("mkdir").arg(mount.join(name)), BOUND);
