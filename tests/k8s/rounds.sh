@@ -72,18 +72,19 @@ rounds_are_whole() {
 }
 
 kill_round() {
-    local part=$1 way=$2 pods pod
+    local part=$1 way=$2 patience=90 pods pod
     pods=$(rounds_pods "$part")
     [ -n "$pods" ] || failed "a pod of $part" "there is none"
     ROUND_PODS=$pods
     ROUND_CONTAINERS=$(for pod in $pods; do container_ids "$pod"; done)
     if [ "$way" = SIGKILL ]; then
         kill_pods $pods
+        # kubelet waits up to five minutes before it starts what was killed again and again.
+        patience=330
     else
         for pod in $pods; do kubectl delete pod -n "${pod%/*}" "${pod#*/}" --wait=false >/dev/null; done
     fi
-    # kubelet waits up to five minutes before it starts what was killed again and again.
-    eventually_quiet 330 "$part is back after $way" containers_were_replaced
+    eventually_quiet "$patience" "$part is back after $way" containers_were_replaced
     eventually_quiet 90 "all is whole after $way of $part" rounds_are_whole
     check_errors "while $part is ended by $way"
 }
