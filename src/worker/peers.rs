@@ -14,7 +14,7 @@ use goosefs_core::proto::internal::{
 };
 use goosefs_core::proto::method;
 use goosefs_core::ring::{Member, Ring};
-use goosefs_core::rpc::frame::{Channel, Payloads, Target};
+use goosefs_core::rpc::frame::{Channel, KeepAlive, Payloads, Target};
 use goosefs_core::rpc::masters::Masters;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
@@ -35,8 +35,8 @@ const LACKING: Duration = Duration::from_secs(10);
 /// Most contents that are remembered to be lacking.
 const MOST_LACKING: usize = 4096;
 
-/// How long a peer may take to send the first bytes of what it has cached.
-const FIRST_BYTES: Duration = Duration::from_secs(2);
+/// How long a peer may be silent before it has sent all that was asked for and it has cached: a storage is asked then.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long a worker may take to say hello.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -60,8 +60,11 @@ pub(crate) struct Peers {
     user: String,
     clock: Arc<dyn Clock>,
     tasks: Tasks,
-    state: tokio::sync::Mutex<State>,
     own: WorkerId,
+    known: Mutex<Arc<Known>>,
+    /// Held while the masters are asked for their list.
+    asking: tokio::sync::Mutex<()>,
+    channels: Mutex<HashMap<WorkerId, Channel>>,
     /// Contents that no peer had, and until when they are not asked for.
     lacking: Mutex<HashMap<ContentId, Duration>>,
 }
@@ -75,13 +78,34 @@ pub(crate) struct Wanted {
     pub(crate) length: u64,
 }
 
+/// The masters' list of workers.
 #[derive(Default)]
-struct State {
+struct Known {
+    /// When it was asked for; none before the first one.
+    asked: Option<Duration>,
     addresses: HashMap<WorkerId, String>,
-    fetched: Option<Duration>,
-    channels: HashMap<WorkerId, Channel>,
-    /// The living workers.
-    ring: Arc<Ring>,
+    /// The living ones.
+    ring: Ring,
+}
+
+impl Known {
+    fn new(asked: Duration, list: WorkersResponse) -> Known {
+        let members = list.workers.iter().filter(|entry| entry.live).filter_map(|entry| {
+            entry.address.as_ref()?;
+            // Hosts are not compared: a peer on the same machine is the nearest of all.
+            Some(Member {
+                worker: WorkerId(entry.worker),
+                host: String::new(),
+                virtual_nodes: entry.virtual_nodes,
+            })
+        });
+        let ring = Ring::new(members);
+        let addresses = list.workers.into_iter().filter_map(|entry| {
+            let address = entry.address?;
+            Some((WorkerId(entry.worker), format!("{}:{}", address.host, address.rpc_port)))
+        });
+        Known { asked: Some(asked), addresses: addresses.collect(), ring }
+    }
 }
 
 impl Peers {
@@ -99,8 +123,10 @@ impl Peers {
             user,
             clock,
             tasks,
-            state: tokio::sync::Mutex::default(),
             own,
+            known: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+            channels: Mutex::default(),
             lacking: Mutex::default(),
         }
     }
@@ -109,39 +135,46 @@ impl Peers {
     ///
     /// # Errors
     /// `Unavailable` when the masters do not know where it is, or it does not answer.
-    pub(crate) async fn channel(&self, worker: WorkerId) -> Result<Channel> {
-        let mut state = self.state.lock().await;
-        state.channels.retain(|_, channel| !channel.is_closed());
-        if let Some(channel) = state.channels.get(&worker) {
-            return Ok(channel.clone());
+    pub(crate) async fn channel(self: &Arc<Peers>, worker: WorkerId) -> Result<Channel> {
+        if let Some(channel) = self.connected(worker) {
+            return Ok(channel);
         }
-        let address = self.address(&mut state, worker).await?;
-        drop(state);
+        let address = self.address(worker).await?;
         let hello = HelloRequest {
             version: 1,
             cluster: Some(wire_mark(self.mark)),
             role: "worker".to_owned(),
             caller: Some(Caller { user: self.user.clone(), group: String::new() }),
         };
-        let connected = Channel::connect(&Target::Tcp(address.clone()), hello, &self.tasks, CONNECT).await;
-        let mut state = self.state.lock().await;
-        let channel = connected.inspect_err(|_| state.fetched = None)?;
+        let target = Target::Tcp(address.clone());
+        let connected =
+            Channel::connect_with(&target, hello, None, &self.tasks, CONNECT, KeepAlive::WORKER).await;
+        let channel = connected.inspect_err(|_| self.ask_anew())?;
         if channel.hello().worker != worker.0 {
-            state.fetched = None;
+            self.ask_anew();
             return Err(away(worker).hint(format!("another worker answers at {address}")));
         }
-        state.channels.insert(worker, channel.clone());
+        self.channels.lock().insert(worker, channel.clone());
         Ok(channel)
     }
 
+    fn connected(&self, worker: WorkerId) -> Option<Channel> {
+        let mut channels = self.channels.lock();
+        channels.retain(|_, channel| !channel.is_closed());
+        channels.get(&worker).cloned()
+    }
+
     /// The bytes of `wanted` from a peer that has them cached; `None` when none has.
-    pub(crate) async fn cached(&self, wanted: Wanted) -> Option<BoxStream<'static, Result<Bytes>>> {
+    pub(crate) async fn cached(
+        self: &Arc<Peers>,
+        wanted: Wanted,
+    ) -> Option<BoxStream<'static, Result<Bytes>>> {
         let now = self.clock.monotonic();
         if self.lacking.lock().get(&wanted.content).is_some_and(|until| now < *until) {
             return None;
         }
         for peer in self.owners(wanted.content).await {
-            match tokio::time::timeout(FIRST_BYTES, self.ask(peer, wanted)).await {
+            match tokio::time::timeout(SILENCE, self.ask(peer, wanted)).await {
                 Ok(Ok(bytes)) => return Some(bytes),
                 Ok(Err(error)) => {
                     tracing::trace!(%peer, content = %wanted.content, %error, "a peer lacks it")
@@ -165,17 +198,25 @@ impl Peers {
         }
     }
 
-    async fn owners(&self, content: ContentId) -> Vec<WorkerId> {
-        let mut state = self.state.lock().await;
-        if let Err(error) = self.refresh(&mut state).await {
-            tracing::debug!(%error, "the list of workers is not known");
+    async fn owners(self: &Arc<Peers>, content: ContentId) -> Vec<WorkerId> {
+        let mut known = self.latest();
+        if known.asked.is_none() {
+            match tokio::time::timeout(SILENCE, self.refresh()).await {
+                Ok(Ok(first)) => known = first,
+                Ok(Err(error)) => tracing::debug!(%error, "the list of workers is not known"),
+                Err(_) => tracing::debug!("no master tells who the other workers are"),
+            }
         }
         // One more, since we may be among them.
-        let owners = state.ring.candidates(content.block(0), OWNERS + 1);
+        let owners = known.ring.candidates(content.block(0), OWNERS + 1);
         owners.into_iter().filter(|owner| *owner != self.own).take(OWNERS).collect()
     }
 
-    async fn ask(&self, peer: WorkerId, wanted: Wanted) -> Result<BoxStream<'static, Result<Bytes>>> {
+    async fn ask(
+        self: &Arc<Peers>,
+        peer: WorkerId,
+        wanted: Wanted,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
         let channel = self.channel(peer).await?;
         let request = ReadContentRequest {
             content: wanted.content.0,
@@ -188,47 +229,147 @@ impl Peers {
         };
         let mut payloads = channel.read(method::READ_CONTENT, &request).await?;
         let first = payloads.next().await?.ok_or_else(|| away(peer))?;
-        let rest = stream::try_unfold(payloads, |mut payloads: Payloads| async move {
-            Ok(payloads.next().await?.map(|bytes| (bytes, payloads)))
+        let rest = stream::try_unfold(payloads, move |mut payloads: Payloads| async move {
+            let next = tokio::time::timeout(SILENCE, payloads.next()).await;
+            let bytes = next.map_err(|_| away(peer).hint("it has stopped sending"))??;
+            Ok(bytes.map(|bytes| (bytes, payloads)))
         });
         Ok(stream::once(async move { Ok(first) }).chain(rest).boxed())
     }
 
-    /// Asks for the list of workers if ours is old.
-    async fn refresh(&self, state: &mut State) -> Result<()> {
-        let now = self.clock.monotonic();
-        if state.fetched.is_some_and(|fetched| now < fetched + AGE) {
-            return Ok(());
+    /// The list as it is known. Nobody waits for another one while there is one: without masters, too, bytes are served.
+    fn latest(self: &Arc<Peers>) -> Arc<Known> {
+        let known = self.known.lock().clone();
+        if known.asked.is_some_and(|asked| self.clock.monotonic() >= asked + AGE) {
+            self.ask_anew();
         }
-        let response: WorkersResponse = self.masters.call(method::WORKERS, &WorkersRequest {}).await?;
-        let members = response.workers.iter().filter(|entry| entry.live).filter_map(|entry| {
-            entry.address.as_ref()?;
-            // Hosts are not compared: a peer on the same machine is the nearest of all.
-            Some(Member {
-                worker: WorkerId(entry.worker),
-                host: String::new(),
-                virtual_nodes: entry.virtual_nodes,
-            })
-        });
-        state.ring = Arc::new(Ring::new(members));
-        let known = response.workers.into_iter().filter_map(|entry| {
-            let address = entry.address?;
-            Some((WorkerId(entry.worker), format!("{}:{}", address.host, address.rpc_port)))
-        });
-        state.addresses = known.collect();
-        state.fetched = Some(now);
-        Ok(())
+        known
     }
 
-    async fn address(&self, state: &mut State, worker: WorkerId) -> Result<String> {
-        if !state.addresses.contains_key(&worker) {
-            state.fetched = None;
+    /// Has the masters asked for their list, unless that is under way.
+    fn ask_anew(self: &Arc<Peers>) {
+        if self.asking.try_lock().is_err() {
+            return;
         }
-        self.refresh(state).await?;
-        state.addresses.get(&worker).cloned().ok_or_else(|| away(worker))
+        let peers = self.clone();
+        let stop = self.tasks.stop();
+        self.tasks.spawn_request("peers", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                asked = peers.refresh() => if let Err(error) = asked {
+                    tracing::debug!(%error, "no fresh list of workers");
+                }
+            }
+        });
+    }
+
+    /// The masters' list of now. Who comes while they are being asked shares the answer.
+    async fn refresh(&self) -> Result<Arc<Known>> {
+        let wanted = self.clock.monotonic();
+        let _one_at_a_time = self.asking.lock().await;
+        let known = self.known.lock().clone();
+        if known.asked.is_some_and(|asked| asked >= wanted) {
+            return Ok(known);
+        }
+        let asked = self.clock.monotonic();
+        let list: WorkersResponse = self.masters.call(method::WORKERS, &WorkersRequest {}).await?;
+        let known = Arc::new(Known::new(asked, list));
+        *self.known.lock() = known.clone();
+        Ok(known)
+    }
+
+    async fn address(self: &Arc<Peers>, worker: WorkerId) -> Result<String> {
+        if let Some(address) = self.latest().addresses.get(&worker) {
+            return Ok(address.clone());
+        }
+        self.refresh().await?.addresses.get(&worker).cloned().ok_or_else(|| away(worker))
     }
 }
 
 fn away(worker: WorkerId) -> Error {
     Error::new(Code::Unavailable, format!("worker {worker} is away"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Cluster;
+    use async_trait::async_trait;
+    use goosefs_core::clock::ManualClock;
+    use goosefs_core::id::{ClusterId, Epoch};
+    use goosefs_core::proto::internal::{HelloResponse, WorkerAddress, WorkerEntry};
+    use goosefs_core::rpc::frame::{Call, FrameService, Peer};
+    use goosefs_core::rpc::server;
+    use std::time::Instant;
+
+    const OWN: WorkerId = WorkerId(1);
+    const OTHER: WorkerId = WorkerId(2);
+
+    /// A worker that sends a first piece and then only answers pings.
+    struct Stuck;
+
+    #[async_trait]
+    impl FrameService for Stuck {
+        fn hello(&self, _peer: &Peer, request: &HelloRequest) -> Result<HelloResponse> {
+            let cluster = request.cluster.clone();
+            Ok(HelloResponse { version: 1, cluster, worker: OTHER.0, ..HelloResponse::default() })
+        }
+
+        async fn call(&self, mut call: Call) {
+            // Who asked may be gone.
+            let _ = call.send(Bytes::from_static(b"first")).await;
+            std::future::pending().await
+        }
+    }
+
+    async fn peers(cluster: &Cluster, clock: Arc<ManualClock>) -> Arc<Peers> {
+        let listener = server::bind("worker", "127.0.0.1:0").await.unwrap();
+        let routes = tonic::service::Routes::default();
+        let address =
+            server::serve("worker", listener, routes, Some(Arc::new(Stuck)), &cluster.tasks).unwrap();
+        let entry = WorkerEntry {
+            worker: OTHER.0,
+            address: Some(WorkerAddress {
+                host: address.ip().to_string(),
+                rpc_port: u32::from(address.port()),
+                ..WorkerAddress::default()
+            }),
+            live: true,
+            ..WorkerEntry::default()
+        };
+        cluster.master.facts.lock().workers.insert(OTHER.0, entry);
+        let mark = Mark { cluster: ClusterId(uuid::Uuid::from_bytes([7; 16])), epoch: Epoch(1) };
+        let masters =
+            Masters::new(crate::start::masters_config(&cluster.config("w1", 1 << 20), None), &cluster.tasks);
+        Arc::new(Peers::new(masters, mark, OWN, "u".to_owned(), clock, cluster.tasks.clone()))
+    }
+
+    fn wanted(content: u64) -> Wanted {
+        Wanted { content: ContentId(content), generation: 1, offset: 0, length: 10 }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_peer_that_stops_sending_is_an_error_before_a_reader_minds() {
+        let cluster = Cluster::start().await;
+        let peers = peers(&cluster, ManualClock::at(0)).await;
+        let mut bytes = peers.cached(wanted(1)).await.expect("the peer sends");
+        assert_eq!(bytes.next().await.unwrap().unwrap(), "first");
+        let asked = Instant::now();
+        let error = bytes.next().await.unwrap().unwrap_err();
+        assert_eq!(error.code, Code::Unavailable, "{error}");
+        assert!(asked.elapsed() < 2 * SILENCE, "{:?}", asked.elapsed());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_waits_for_masters_while_a_list_is_known() {
+        let cluster = Cluster::start().await;
+        let clock = ManualClock::at(0);
+        let peers = peers(&cluster, clock.clone()).await;
+        assert!(peers.cached(wanted(1)).await.is_some());
+        cluster.master.facts.lock().silent = true;
+        clock.advance(2 * AGE);
+        let asked = Instant::now();
+        assert!(peers.cached(wanted(2)).await.is_some(), "by the old list");
+        assert!(asked.elapsed() < SILENCE, "{:?}", asked.elapsed());
+    }
 }

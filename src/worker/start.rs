@@ -258,7 +258,7 @@ fn node(config: Config, deps: Deps, store: Store, mark: Mark, metrics: &Metrics,
     })
 }
 
-fn masters_config(config: &Config, mark: Option<Mark>) -> MastersConfig {
+pub(crate) fn masters_config(config: &Config, mark: Option<Mark>) -> MastersConfig {
     MastersConfig {
         addresses: config.masters.clone(),
         role: "worker".to_owned(),

@@ -16,9 +16,8 @@ use std::time::{Duration, Instant};
 /// Version of the frame protocol.
 pub(crate) const FRAME_VERSION: u32 = 1;
 
-/// A worker that is silent for so long and then leaves a ping unanswered is taken for gone, however long what was asked
-/// of it may take: a stopped process must not keep readers waiting.
-const KEEP_ALIVE: KeepAlive = KeepAlive { idle: Duration::from_secs(2), timeout: Duration::from_secs(5) };
+/// How long a worker may take to say hello, at most: whoever waits can ask another one.
+const CONNECT: Duration = Duration::from_secs(2);
 
 /// Connections to workers.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ impl Channels {
                 role: config.role.clone(),
                 caller: Some(config.caller.clone()),
             },
-            timeout: config.connect_timeout,
+            timeout: config.connect_timeout.min(CONNECT),
             tasks: tasks.clone(),
             slots: Mutex::default(),
         }
@@ -72,8 +71,10 @@ impl Channels {
             return Err(error.clone());
         }
         let target = Target::Tcp(address.clone());
+        // However long what was asked of it may take, a worker that is silent and leaves a ping unanswered is gone.
+        let keep_alive = KeepAlive::WORKER;
         let connected =
-            Channel::connect_with(&target, self.hello(), None, &self.tasks, self.timeout, KEEP_ALIVE).await;
+            Channel::connect_with(&target, self.hello(), None, &self.tasks, self.timeout, keep_alive).await;
         *held = match &connected {
             Ok(channel) => State { channel: Some(channel.clone()), failed: None },
             Err(error) => State { channel: None, failed: Some((Instant::now(), error.clone())) },

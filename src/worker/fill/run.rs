@@ -11,7 +11,6 @@ use goosefs_core::block::{BlockSlot, PAGE};
 use goosefs_core::checksum::crc32c_append;
 use goosefs_core::{Code, Error, Result};
 use std::collections::VecDeque;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -133,8 +132,7 @@ impl Work {
                 continue;
             }
             let next = async { bytes.next().await.transpose() };
-            let piece =
-                if from_peer { within(patience, next).await } else { mount.within(patience, next).await };
+            let piece = if from_peer { next.await } else { mount.within(patience, next).await };
             if from_peer && !matches!(piece, Ok(Some(_))) {
                 // Evicted there meanwhile, or the peer is gone: the next attempt goes to the storage.
                 self.inner.peers.lacks(version.content);
@@ -272,16 +270,6 @@ fn in_our_words(error: Error, version: &Version) -> Error {
             Error::new(Code::Stale, format!("{} is gone from its storage: {error}", version.ufs_path))
         }
         _ => error.context(format_args!("read {} from its storage", version.ufs_path)),
-    }
-}
-
-async fn within<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(patience, work).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            let message = format!("a peer sent nothing for {} s", patience.as_secs());
-            Err(Error::new(Code::DeadlineExceeded, message))
-        }
     }
 }
 

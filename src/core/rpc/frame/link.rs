@@ -31,6 +31,12 @@ pub struct KeepAlive {
     pub timeout: Duration,
 }
 
+impl KeepAlive {
+    /// 1 s and 2 s: of a connection to a worker, behind which somebody waits for bytes that others have too. What is taken
+    /// off the network with its last words unsent, as the pod of a busy worker is, tells nobody that it went.
+    pub const WORKER: KeepAlive = KeepAlive { idle: Duration::from_secs(1), timeout: Duration::from_secs(2) };
+}
+
 impl Default for KeepAlive {
     /// 10 s and 10 s.
     fn default() -> KeepAlive {
