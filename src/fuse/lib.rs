@@ -24,7 +24,6 @@ mod preflight;
 mod properties;
 mod session;
 mod start;
-mod teller;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

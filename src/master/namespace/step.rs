@@ -56,8 +56,7 @@ impl<'a> Step<'a> {
 
     /// `name` in `parent` means something else now; `node` is void unless 0.
     pub(super) fn change(&mut self, parent: InodeId, name: &str, node: u64) {
-        let session = self.entry.session_op.map_or(0, |op| op.session);
-        self.changes.push(Change { parent: parent.0, name: name.to_owned(), node, session });
+        self.changes.push(Change { parent: parent.0, name: name.to_owned(), node });
     }
 
     pub(super) fn drop_content(&mut self, content: ContentId) {
