@@ -14,7 +14,7 @@ use goosefs_core::proto::internal::{
 };
 use goosefs_core::proto::method;
 use goosefs_core::ring::{Member, Ring};
-use goosefs_core::rpc::frame::{Channel, KeepAlive, Payloads, Target};
+use goosefs_core::rpc::frame::{Channel, Payloads};
 use goosefs_core::rpc::masters::Masters;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How old the list of workers may be.
+/// A list of workers that is older has the masters asked for another one, and is used until that comes.
 const AGE: Duration = Duration::from_secs(1);
 
 /// How many of a content's owners on the ring are asked for it.
@@ -146,9 +146,7 @@ impl Peers {
             role: "worker".to_owned(),
             caller: Some(Caller { user: self.user.clone(), group: String::new() }),
         };
-        let target = Target::Tcp(address.clone());
-        let connected =
-            Channel::connect_with(&target, hello, None, &self.tasks, CONNECT, KeepAlive::WORKER).await;
+        let connected = Channel::connect_worker(&address, hello, &self.tasks, CONNECT).await;
         let channel = connected.inspect_err(|_| self.ask_anew())?;
         if channel.hello().worker != worker.0 {
             self.ask_anew();
@@ -231,7 +229,7 @@ impl Peers {
         let first = payloads.next().await?.ok_or_else(|| away(peer))?;
         let rest = stream::try_unfold(payloads, move |mut payloads: Payloads| async move {
             let next = tokio::time::timeout(SILENCE, payloads.next()).await;
-            let bytes = next.map_err(|_| away(peer).hint("it has stopped sending"))??;
+            let bytes = next.map_err(|_| away(peer))??;
             Ok(bytes.map(|bytes| (bytes, payloads)))
         });
         Ok(stream::once(async move { Ok(first) }).chain(rest).boxed())

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::route::Worker;
 use goosefs_core::id::WorkerId;
 use goosefs_core::proto::internal::{ClusterMark, HelloRequest};
-use goosefs_core::rpc::frame::{Channel, KeepAlive, Target};
+use goosefs_core::rpc::frame::Channel;
 use goosefs_core::rpc::masters::Masters;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
@@ -70,11 +70,7 @@ impl Channels {
         if let Some((_, error)) = held.failed.as_ref().filter(|(at, _)| *at >= asked) {
             return Err(error.clone());
         }
-        let target = Target::Tcp(address.clone());
-        // However long what was asked of it may take, a worker that is silent and leaves a ping unanswered is gone.
-        let keep_alive = KeepAlive::WORKER;
-        let connected =
-            Channel::connect_with(&target, self.hello(), None, &self.tasks, self.timeout, keep_alive).await;
+        let connected = Channel::connect_worker(&address, self.hello(), &self.tasks, self.timeout).await;
         *held = match &connected {
             Ok(channel) => State { channel: Some(channel.clone()), failed: None },
             Err(error) => State { channel: None, failed: Some((Instant::now(), error.clone())) },

@@ -93,6 +93,21 @@ impl Channel {
         Channel::connect_with(target, hello, key, tasks, timeout, KeepAlive::default()).await
     }
 
+    /// As [`Channel::connect`], to a worker of whom bytes are read that others may have too: its silence is taken for its end
+    /// within seconds ([`KeepAlive::WORKER`]).
+    ///
+    /// # Errors
+    /// As [`Channel::connect`].
+    pub async fn connect_worker(
+        address: &str,
+        hello: HelloRequest,
+        tasks: &Tasks,
+        timeout: Duration,
+    ) -> Result<Channel> {
+        let target = Target::Tcp(address.to_owned());
+        Channel::connect_with(&target, hello, None, tasks, timeout, KeepAlive::WORKER).await
+    }
+
     /// As [`Channel::connect_proven`], with its own keep-alive.
     ///
     /// # Errors

@@ -33,7 +33,8 @@ pub struct KeepAlive {
 
 impl KeepAlive {
     /// 1 s and 2 s: of a connection to a worker, behind which somebody waits for bytes that others have too. What is taken
-    /// off the network with its last words unsent, as the pod of a busy worker is, tells nobody that it went.
+    /// off the network with its last words unsent, as the pod of a busy worker is, tells nobody that it went. However
+    /// long what was asked may take, a ping is answered at once.
     pub const WORKER: KeepAlive = KeepAlive { idle: Duration::from_secs(1), timeout: Duration::from_secs(2) };
 }
 
