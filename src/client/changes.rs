@@ -4,10 +4,12 @@
 //! are told that everything they remember is void; nobody is ever told less than what changed.
 
 use crate::metrics::ClientMetrics;
+use crate::session::Session;
 use goosefs_core::proto::internal::{Change, ChangesRequest, ChangesResponse};
 use goosefs_core::proto::method;
 use goosefs_core::rpc::masters::Masters;
 use goosefs_core::task::Tasks;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
 
@@ -29,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub enum Event {
     /// A name means something else, or a node is void.
     Changed(Change),
+    /// The same, by a call of this client; it comes before or after the call's own answer.
+    Own(Change),
     /// Everything that is remembered is void.
     Overrun,
 }
@@ -65,7 +69,7 @@ impl Position {
         self.last.unwrap_or(0)
     }
 
-    fn apply(&mut self, answer: ChangesResponse) -> Vec<Event> {
+    fn apply(&mut self, answer: ChangesResponse, session: u64) -> Vec<Event> {
         // What was remembered before the first answer may have changed unseen. Numbers that go back are another
         // leader's: what happened between is not known.
         let unseen = self.last.is_none_or(|last| answer.last < last);
@@ -73,20 +77,26 @@ impl Position {
         if answer.overrun || unseen {
             return vec![Event::Overrun];
         }
-        answer.changes.into_iter().map(Event::Changed).collect()
+        let event = |change: Change| match change.session {
+            0 => Event::Changed(change),
+            by if by == session => Event::Own(change),
+            _ => Event::Changed(change),
+        };
+        answer.changes.into_iter().map(event).collect()
     }
 }
 
 /// Polls until the client is shut down.
 pub(crate) fn watch(
     masters: Masters,
+    session: Arc<Session>,
     events: broadcast::Sender<Event>,
     metrics: ClientMetrics,
     tasks: &Tasks,
 ) {
     let stop = tasks.stop();
     tasks.spawn("changes", async move {
-        let poll = poll(&masters, &events, &metrics);
+        let poll = poll(&masters, &session, &events, &metrics);
         tokio::select! {
             () = stop.cancelled() => {}
             () = poll => {}
@@ -94,7 +104,12 @@ pub(crate) fn watch(
     });
 }
 
-async fn poll(masters: &Masters, events: &broadcast::Sender<Event>, metrics: &ClientMetrics) {
+async fn poll(
+    masters: &Masters,
+    session: &Session,
+    events: &broadcast::Sender<Event>,
+    metrics: &ClientMetrics,
+) {
     let wait_ms = u32::try_from(POLL.as_millis()).unwrap_or(u32::MAX);
     let mut position = Position::default();
     let mut pace = tokio::time::interval(PACE);
@@ -104,7 +119,7 @@ async fn poll(masters: &Masters, events: &broadcast::Sender<Event>, metrics: &Cl
         let request = ChangesRequest { after: position.after(), wait_ms };
         match masters.call(method::CHANGES, &request).await {
             Ok(answer) => {
-                for event in position.apply(answer) {
+                for event in position.apply(answer, session.number()) {
                     metrics.changes.inc();
                     // Nobody listening is no error.
                     let _ = events.send(event);
@@ -122,26 +137,47 @@ async fn poll(masters: &Masters, events: &broadcast::Sender<Event>, metrics: &Cl
 mod tests {
     use super::*;
 
+    fn change(name: &str, session: u64) -> Change {
+        Change { parent: 1, name: name.to_owned(), node: 0, session }
+    }
+
     fn answer(last: u64, names: &[&str]) -> ChangesResponse {
-        let changes =
-            names.iter().map(|&name| Change { parent: 1, name: name.to_owned(), node: 0 }).collect();
+        let changes = names.iter().map(|&name| change(name, 0)).collect();
         ChangesResponse { last, changes, overrun: false }
     }
 
     #[test]
     fn changes_are_handed_on_once() {
         let mut position = Position::default();
-        assert_eq!(position.apply(answer(7, &[])), [Event::Overrun], "what was before is not known");
+        assert_eq!(position.apply(answer(7, &[]), 0), [Event::Overrun], "what was before is not known");
         assert_eq!(position.after(), 7);
-        assert_eq!(position.apply(answer(9, &["a", "b"])).len(), 2);
-        assert_eq!(position.apply(answer(9, &[])), []);
+        assert_eq!(position.apply(answer(9, &["a", "b"]), 0).len(), 2);
+        assert_eq!(position.apply(answer(9, &[]), 0), []);
     }
 
     #[test]
     fn what_may_have_been_missed_voids_everything() {
         let mut position = Position::default();
-        position.apply(answer(7, &[]));
-        assert_eq!(position.apply(ChangesResponse { overrun: true, ..answer(9, &[]) }), [Event::Overrun]);
-        assert_eq!(position.apply(answer(3, &["a"])), [Event::Overrun], "another leader's numbers");
+        position.apply(answer(7, &[]), 0);
+        assert_eq!(position.apply(ChangesResponse { overrun: true, ..answer(9, &[]) }, 0), [Event::Overrun]);
+        assert_eq!(position.apply(answer(3, &["a"]), 0), [Event::Overrun], "another leader's numbers");
+    }
+
+    #[test]
+    fn a_client_knows_its_own_changes_from_those_of_others() {
+        let mut position = Position::default();
+        position.apply(answer(1, &[]), 7);
+        let changes = [("ours", 7), ("theirs", 8), ("nobody's", 0)];
+        let changes = changes.map(|(name, session)| change(name, session));
+        let expected = [
+            Event::Own(changes[0].clone()),
+            Event::Changed(changes[1].clone()),
+            Event::Changed(changes[2].clone()),
+        ];
+        let answer = |last| ChangesResponse { last, changes: changes.to_vec(), overrun: false };
+        assert_eq!(position.apply(answer(4), 7), expected);
+        // Before its first operation a client has no session.
+        let none_is_ours = position.apply(answer(7), 0);
+        assert!(none_is_ours.iter().all(|event| matches!(event, Event::Changed(_))), "{none_is_ours:?}");
     }
 }

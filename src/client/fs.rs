@@ -42,6 +42,7 @@ struct Inner {
     config: Config,
     tasks: Tasks,
     masters: Masters,
+    session: Arc<Session>,
     inodes: Inodes,
     paths: Paths,
     admin: Admin,
@@ -77,7 +78,7 @@ impl Client {
         let session = Arc::new(Session::new(masters.clone(), description));
         session.keep(&tasks);
         let preloads = Preloads::new(masters.clone(), session.clone(), config.caller.clone());
-        let inodes = Inodes::new(masters.clone(), session, config.sync_interval_ms);
+        let inodes = Inodes::new(masters.clone(), session.clone(), config.sync_interval_ms);
         let defaults = CreateOptions { block_size: config.block_size, write_type: config.write_type };
         let router = Router::new(masters.clone(), &config);
         let channels = Arc::new(Channels::new(masters.clone(), &config, &tasks));
@@ -99,6 +100,7 @@ impl Client {
                 config,
                 tasks,
                 masters,
+                session,
                 inodes,
                 router,
                 channels,
@@ -116,7 +118,8 @@ impl Client {
         let inner = &self.inner;
         inner.router.keep_fresh(inner.config.workers_refresh, &inner.tasks);
         inner.files.keep_searching(&inner.tasks);
-        changes::watch(inner.masters.clone(), inner.events.clone(), inner.metrics.clone(), &inner.tasks);
+        let (masters, session) = (inner.masters.clone(), inner.session.clone());
+        changes::watch(masters, session, inner.events.clone(), inner.metrics.clone(), &inner.tasks);
         let mut listener = self.changes();
         let files = inner.files.clone();
         let stop = inner.tasks.stop();
@@ -127,7 +130,7 @@ impl Client {
                     event = listener.next() => event,
                 };
                 match event {
-                    Some(Event::Changed(change)) => {
+                    Some(Event::Changed(change) | Event::Own(change)) => {
                         if let Some(content) = ContentId::from_raw(change.node) {
                             files.forget(content);
                         }

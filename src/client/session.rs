@@ -122,6 +122,11 @@ impl Session {
         });
     }
 
+    /// Its number; 0 while none is open.
+    pub(crate) fn number(&self) -> u64 {
+        self.numbers.lock().session
+    }
+
     async fn renew(&self) {
         let session = self.numbers.lock().session;
         if session == 0 {

@@ -2,9 +2,11 @@
 
 use crate::kernel::Kernel;
 use crate::park::table::Table;
+use crate::teller::Teller;
 use fuser::BackingId;
+use goosefs_core::{Error, Result};
 use parking_lot::{Mutex, RwLock};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,10 +27,15 @@ const EXPIRE_ONLY: u32 = 1;
 // FUSE_DEV_IOC_MAGIC is 229; fuser closes an id only by the drop of a value that needs a reply to be made.
 nix::ioctl_write_ptr!(backing_close, 229, 2, u32);
 
+// FUSE_DEV_IOC_CLONE: the new descriptor joins the connection of the one whose number is given.
+nix::ioctl_read!(join_connection, 229, 0, u32);
+
 /// The kernel behind a descriptor of `/dev/fuse`. Set after mounting, gone at the end.
 #[derive(Default)]
 pub(crate) struct Device {
     channel: RwLock<Option<OwnedFd>>,
+    /// Who tells of names.
+    teller: Mutex<Option<Teller>>,
     /// Where numbers of backing files are kept for the next process.
     table: OnceLock<Arc<Table>>,
     /// Held while the kernel takes a notification, which may wait for a call that this process has to answer.
@@ -39,8 +46,18 @@ pub(crate) struct Device {
 
 impl Device {
     /// The mount is there.
-    pub(crate) fn set(&self, file: OwnedFd) {
+    ///
+    /// # Errors
+    /// As [`Teller::start`].
+    pub(crate) fn set(&self, file: OwnedFd) -> Result<()> {
+        let own = clone_device(&file).or_else(|error| {
+            tracing::debug!(%error, "/dev/fuse cannot be cloned");
+            file.try_clone()
+        });
+        let own = own.map_err(|error| Error::io("duplicate the descriptor of /dev/fuse", error))?;
+        *self.teller.lock() = Some(Teller::start(own)?);
         *self.channel.write() = Some(file);
+        Ok(())
     }
 
     /// Numbers of backing files are kept in `table` from now on.
@@ -77,29 +94,28 @@ impl Device {
 
     /// The mount is going: no descriptor may keep its connection alive.
     pub(crate) fn clear(&self) {
+        *self.teller.lock() = None;
         *self.channel.write() = None;
     }
 
-    /// Sends a notification: fuse_out_header (length, the notification's number, 0 for "no request"), then its parts.
     fn notify(&self, what: &str, number: i32, parts: &[&[u8]]) {
-        let length = 16 + parts.iter().map(|part| part.len()).sum::<usize>();
-        let Ok(length) = u32::try_from(length) else { return };
+        let Some(message) = notification(number, parts) else { return };
         let _telling = self.telling.lock();
-        if self.hushed.load(Ordering::Relaxed) {
-            return;
+        if !self.hushed.load(Ordering::Relaxed) {
+            self.tell(what, |channel| {
+                nix::unistd::write(channel, &message).map(drop).map_err(io::Error::from)
+            });
         }
-        let header = [&length.to_ne_bytes()[..], &number.to_ne_bytes(), &0_u64.to_ne_bytes()].concat();
-        let message: Vec<IoSlice<'_>> =
-            std::iter::once(&header[..]).chain(parts.iter().copied()).map(IoSlice::new).collect();
-        self.tell(what, |channel| {
-            nix::sys::uio::writev(channel, &message).map(drop).map_err(io::Error::from)
-        });
     }
 
     fn tell(&self, what: &str, tell: impl FnOnce(&OwnedFd) -> io::Result<()>) {
-        let channel = self.channel.read();
-        let Some(channel) = &*channel else { return };
-        match tell(channel) {
+        if let Some(channel) = &*self.channel.read() {
+            self.was_told(what, tell(channel));
+        }
+    }
+
+    fn was_told(&self, what: &str, outcome: io::Result<()>) {
+        match outcome {
             Ok(()) => {}
             // ENOTDIR, ENOTEMPTY and ENOENT say that the kernel does not have it, or keeps it because it is in use.
             Err(error)
@@ -110,6 +126,24 @@ impl Device {
             Err(error) => tracing::debug!(%error, what, "the kernel did not take an invalidation"),
         }
     }
+}
+
+/// Another device of the same connection.
+fn clone_device(fuse: &OwnedFd) -> io::Result<OwnedFd> {
+    let clone = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
+    let mut number = fuse.as_raw_fd() as u32;
+    // SAFETY: both descriptors are open for the call, and the kernel reads four bytes at a valid address.
+    #[allow(unsafe_code)]
+    unsafe { join_connection(clone.as_raw_fd(), &raw mut number) }?;
+    Ok(clone.into())
+}
+
+/// fuse_out_header (length, the notification's number, 0 for "no request"), then its parts.
+fn notification(number: i32, parts: &[&[u8]]) -> Option<Vec<u8>> {
+    let length = 16 + parts.iter().map(|part| part.len()).sum::<usize>();
+    let length = u32::try_from(length).ok()?;
+    let header = [&length.to_ne_bytes()[..], &number.to_ne_bytes(), &0_u64.to_ne_bytes()];
+    Some([&header.concat(), &parts.concat()].map(Vec::as_slice).concat())
 }
 
 impl Kernel for Device {
@@ -138,7 +172,16 @@ impl Kernel for Device {
     fn entry_changed(&self, parent: u64, name: &str) {
         let Ok(length) = u32::try_from(name.len()) else { return };
         let parts = [&parent.to_ne_bytes()[..], &length.to_ne_bytes(), &EXPIRE_ONLY.to_ne_bytes()];
-        self.notify("entry", INVAL_ENTRY, &[&parts.concat(), name.as_bytes(), &[0]]);
+        let Some(message) = notification(INVAL_ENTRY, &[&parts.concat(), name.as_bytes(), &[0]]) else {
+            return;
+        };
+        let _telling = self.telling.lock();
+        if self.hushed.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(teller) = &*self.teller.lock() {
+            self.was_told("entry", teller.tell(message));
+        }
     }
 
     fn node_changed(&self, node: u64) {

@@ -24,6 +24,7 @@ mod preflight;
 mod properties;
 mod session;
 mod start;
+mod teller;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -83,7 +83,7 @@ pub(crate) fn mount(
         .as_fd()
         .try_clone_to_owned()
         .map_err(|error| Error::io("duplicate the descriptor of /dev/fuse", error))?;
-    device.set(file);
+    device.set(file)?;
     // Before the first call is taken: what this process had taken itself would come to it twice.
     if let Some(unused) = resumed {
         device.resume(&unused);

@@ -136,7 +136,7 @@ impl TestCluster {
             let was = names.inodes.get(&old).cloned().unwrap_or_default();
             names.contents.remove(&was.content);
             attr.inode = old;
-            self.shared.tell(Change { parent: 0, name: name.to_owned(), node: was.content });
+            self.shared.tell(Change { parent: 0, name: name.to_owned(), node: was.content, session: 0 });
         }
         names.insert(0, name, attr);
         Ok(())
@@ -181,7 +181,7 @@ impl Names {
     fn touched(&self, inode: u64) -> Option<Change> {
         let ((parent, name), _) = self.entries.iter().find(|(_, of)| **of == inode)?;
         let node = self.inodes.get(&inode).map_or(0, |attr| attr.content.max(attr.inode));
-        Some(Change { parent: *parent, name: name.clone(), node })
+        Some(Change { parent: *parent, name: name.clone(), node, session: 0 })
     }
 
     fn insert(&mut self, parent: u64, name: &str, attr: Attr) {
@@ -219,6 +219,10 @@ impl Shared {
     fn tell(&self, change: Change) {
         // Nobody listening is no error.
         drop(self.changed.send(Event::Changed(change)));
+    }
+
+    fn tell_own(&self, change: Change) {
+        drop(self.changed.send(Event::Own(change)));
     }
 
     fn file_attr(&self, container: ContainerId, mode: u32, owner: &str, group: &str) -> Attr {
@@ -305,7 +309,7 @@ impl Backend for TestCluster {
         let attr = self.shared.file_attr(container, mode, &caller.user, &caller.group);
         File::create(self.shared.path(container.content(), 0)).map_err(|error| Error::io("create", error))?;
         names.insert(parent.0, name, attr.clone());
-        self.shared.tell(Change { parent: parent.0, name: name.to_owned(), node: 0 });
+        self.shared.tell_own(Change { parent: parent.0, name: name.to_owned(), node: 0, session: 0 });
         Ok(attr)
     }
 
@@ -316,7 +320,7 @@ impl Backend for TestCluster {
         let file = self.shared.file_attr(container, mode, &caller.user, &caller.group);
         let attr = Attr { content: 0, kind: NodeKind::Directory.into(), completed: true, ..file };
         names.insert(parent.0, name, attr.clone());
-        self.shared.tell(Change { parent: parent.0, name: name.to_owned(), node: 0 });
+        self.shared.tell_own(Change { parent: parent.0, name: name.to_owned(), node: 0, session: 0 });
         Ok(attr)
     }
 
@@ -327,7 +331,7 @@ impl Backend for TestCluster {
         let file = self.shared.file_attr(container, 0o777, &caller.user, &caller.group);
         let attr = Attr { content: 0, kind: NodeKind::Symlink.into(), target: target.to_owned(), ..file };
         names.insert(parent.0, name, attr.clone());
-        self.shared.tell(Change { parent: parent.0, name: name.to_owned(), node: 0 });
+        self.shared.tell_own(Change { parent: parent.0, name: name.to_owned(), node: 0, session: 0 });
         Ok(attr)
     }
 
@@ -347,7 +351,7 @@ impl Backend for TestCluster {
         names.inodes.remove(&attr.inode);
         names.contents.remove(&attr.content);
         let node = attr.content.max(attr.inode);
-        self.shared.tell(Change { parent: parent.0, name: name.to_owned(), node });
+        self.shared.tell_own(Change { parent: parent.0, name: name.to_owned(), node, session: 0 });
         Ok(())
     }
 
@@ -369,8 +373,8 @@ impl Backend for TestCluster {
         }
         names.entries.remove(&(from.0.0, from.1.to_owned()));
         names.entries.insert((to.0.0, to.1.to_owned()), inode);
-        self.shared.tell(Change { parent: from.0.0, name: from.1.to_owned(), node: 0 });
-        self.shared.tell(Change { parent: to.0.0, name: to.1.to_owned(), node: 0 });
+        self.shared.tell_own(Change { parent: from.0.0, name: from.1.to_owned(), node: 0, session: 0 });
+        self.shared.tell_own(Change { parent: to.0.0, name: to.1.to_owned(), node: 0, session: 0 });
         Ok(())
     }
 

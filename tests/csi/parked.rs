@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Bytes of a call of FUSE without arguments, `struct fuse_in_header`.
 const SHORTEST_CALL: u64 = 40;
@@ -432,4 +432,73 @@ fn folders_that_are_made_while_processes_change_are_made_once() {
     let loud: Vec<&str> =
         log.lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).collect();
     assert_eq!(loud, Vec::<&str>::new());
+}
+
+/// The kernel takes news of a name under its directory's lock, which a call holds: killed in that moment, a process cannot
+/// end before the call is answered by the next one, which must not have to wait for that.
+#[test]
+fn a_process_that_is_killed_while_it_tells_the_kernel_of_names_is_followed_by_the_next() {
+    const WRITERS: usize = 4;
+    const AT_LEAST: usize = 200;
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let _plugin = Plugin::start(&node.ground);
+    let mut process = node.fuse();
+    let crowd = node.ground.source().join("crowd");
+    fs::create_dir(&crowd).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (here, elsewhere) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut writers = Vec::new();
+    let mut others = Vec::new();
+    for writer in 0..WRITERS {
+        let (stop_here, here, crowd) = (stop.clone(), here.clone(), crowd.clone());
+        writers.push(std::thread::spawn(move || {
+            for number in 0.. {
+                if stop_here.load(Ordering::Relaxed) {
+                    return;
+                }
+                match fs::create_dir(crowd.join(format!("here-{writer}-{number}"))) {
+                    // What a killed process had made without saying so is made again by the next.
+                    Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("{error}"),
+                    Ok(()) | Err(_) => here.fetch_add(1, Ordering::Relaxed),
+                };
+            }
+        }));
+        let (stop, elsewhere) = (stop.clone(), elsewhere.clone());
+        let client = node.ground.block_on(async { node.cluster.client() });
+        others.push(node.ground.beside(async move {
+            let (root, caller) = (goosefs_core::id::InodeId::ROOT, goosefs_harness::root());
+            let folder = client.inodes().lookup(root, "crowd", &caller).await.unwrap();
+            for number in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (parent, name) =
+                    (goosefs_core::id::InodeId(folder.inode), format!("there-{writer}-{number}"));
+                client.inodes().make_dir(parent, &name, 0o755, &caller).await.unwrap();
+                elsewhere.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    for _ in 0..8 {
+        let (before_here, before_elsewhere) =
+            (here.load(Ordering::Relaxed), elsewhere.load(Ordering::Relaxed));
+        wait_for("names change, here and elsewhere", || {
+            here.load(Ordering::Relaxed) > before_here + AT_LEAST
+                && elsewhere.load(Ordering::Relaxed) > before_elsewhere + AT_LEAST
+        });
+        process.signal(Signal::SIGKILL);
+        let next = node.fuse();
+        process.wait();
+        process = next;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    for other in others {
+        node.ground.block_on(other).unwrap();
+    }
 }

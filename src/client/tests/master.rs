@@ -329,7 +329,7 @@ async fn changes_reach_listeners_across_a_change_of_leader() {
     let cluster = Cluster::start(0).await;
     let mut listener = cluster.client.changes();
     assert_eq!(listener.next().await, Some(crate::Event::Overrun));
-    let change = |name: &str| Change { parent: 1, name: name.to_owned(), node: 5 };
+    let change = |name: &str| Change { parent: 1, name: name.to_owned(), node: 5, session: 0 };
     cluster.masters.change(change("a"));
     assert_eq!(listener.next().await, Some(crate::Event::Changed(change("a"))));
     cluster.masters.kill_leader().await;

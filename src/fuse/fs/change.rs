@@ -42,6 +42,7 @@ impl Fs {
     ) -> Result<(Stat, Opened)> {
         self.require_writable()?;
         let directory = node::directory(parent)?;
+        let changing = self.own.begin(&[(parent, name)]);
         let (fs, name) = (self.clone(), name.to_owned());
         let (tell, told) = oneshot::channel();
         // Run to its end even if the program was killed: a file that was created must be completed.
@@ -53,7 +54,9 @@ impl Fs {
                 tracing::debug!(%error, name, "closing a file whose creator is gone");
             }
         });
-        told.await.unwrap_or_else(|_| Err(Error::new(Code::Cancelled, "the mount is shutting down")))
+        let outcome = told.await;
+        let ended = |_| Err(Error::new(Code::Cancelled, "the mount is shutting down"));
+        changing.ended(outcome.unwrap_or_else(ended))
     }
 
     async fn create_file(
@@ -68,6 +71,7 @@ impl Fs {
         let create = self.backend.create(caller, directory, name, mode & 0o7777);
         match self.bounded("create", create).await {
             Ok(attr) => {
+                self.forget_attr(parent);
                 self.remember(&attr);
                 let stat = self.stat(&attr).await;
                 Ok((stat, self.open_created(who, attr)))
@@ -89,8 +93,9 @@ impl Fs {
         self.require_writable()?;
         let directory = node::directory(parent)?;
         let caller = self.caller(who).await;
-        let attr =
-            self.bounded("mkdir", self.backend.make_dir(caller, directory, name, mode & 0o7777)).await?;
+        let changing = self.own.begin(&[(parent, name)]);
+        let call = self.backend.make_dir(caller, directory, name, mode & 0o7777);
+        let attr = changing.ended(self.bounded("mkdir", call).await)?;
         self.forget_attr(parent);
         self.remember(&attr);
         Ok(self.stat(&attr).await)
@@ -104,7 +109,9 @@ impl Fs {
         self.require_writable()?;
         let directory = node::directory(parent)?;
         let caller = self.caller(who).await;
-        let attr = self.bounded("symlink", self.backend.symlink(caller, directory, name, target)).await?;
+        let changing = self.own.begin(&[(parent, name)]);
+        let call = self.backend.symlink(caller, directory, name, target);
+        let attr = changing.ended(self.bounded("symlink", call).await)?;
         self.forget_attr(parent);
         self.remember(&attr);
         Ok(self.stat(&attr).await)
@@ -121,10 +128,11 @@ impl Fs {
         let (fs, taken) = (self.clone(), name.to_owned());
         let call =
             async move { fs.bounded("remove", fs.backend.remove(caller, from, &taken, directory)).await };
-        match directory {
-            true => call.await?,
-            false => self.taking_name(who, from, name, call).await?,
-        }
+        let changing = self.own.begin(&[(parent, name)]);
+        changing.ended(match directory {
+            true => call.await,
+            false => self.taking_name(who, from, name, call).await,
+        })?;
         self.forget_attr(parent);
         Ok(())
     }
@@ -152,7 +160,8 @@ impl Fs {
             let (source, target) = ((source, name.as_str()), (target, new_name.as_str()));
             fs.bounded("rename", fs.backend.rename(caller, source, target, no_replace)).await
         };
-        self.taking_name(who, target, to.1, call).await?;
+        let changing = self.own.begin(&[from, to]);
+        changing.ended(self.taking_name(who, target, to.1, call).await)?;
         self.forget_attr(from.0);
         self.forget_attr(to.0);
         Ok(())

@@ -1,8 +1,9 @@
-//! What others changed: the masters' feed, told to the kernel.
+//! What changed: the masters' feed, told to the kernel as far as it does not know.
 //!
 //! One task follows the feed; the kernel is told on a thread of its own, never on one that answers requests, because the
 //! kernel waits for look-ups under way in the same directory before it takes an invalidation.
 
+use super::own::Name;
 use super::{Fs, node};
 use crate::backend::Event;
 use goosefs_core::id::ContentId;
@@ -17,19 +18,24 @@ const BACKLOG: usize = 256;
 /// Follows the feed until `stop`.
 pub async fn follow(fs: Arc<Fs>, stop: CancellationToken) {
     let mut feed = fs.backend.changes();
+    let Some(mut doubts) = fs.own.doubted() else { return };
     let (tell, mut told) = mpsc::channel(BACKLOG);
     let teller = tokio::task::spawn_blocking(move || {
-        while let Some(event) = told.blocking_recv() {
-            fs.apply_event(&event);
+        while let Some(news) = told.blocking_recv() {
+            match news {
+                News::Event(event) => fs.apply_event(&event),
+                News::Doubt((parent, name)) => fs.kernel.entry_changed(parent, &name),
+            }
         }
     });
     loop {
-        let event = tokio::select! {
+        let news = tokio::select! {
             () = stop.cancelled() => break,
-            event = feed.next() => event,
+            event = feed.next() => event.map(News::Event),
+            doubt = doubts.recv() => doubt.map(News::Doubt),
         };
-        let Some(event) = event else { break };
-        if tell.send(event).await.is_err() {
+        let Some(news) = news else { break };
+        if tell.send(news).await.is_err() {
             break;
         }
     }
@@ -37,6 +43,13 @@ pub async fn follow(fs: Arc<Fs>, stop: CancellationToken) {
     if let Err(error) = teller.await {
         tracing::error!(%error, "telling the kernel of changes failed");
     }
+}
+
+/// What the kernel may have to be told.
+enum News {
+    Event(Event),
+    /// Whether a call of this mount changed it is not known.
+    Doubt(Name),
 }
 
 impl Fs {
@@ -47,11 +60,13 @@ impl Fs {
                 self.drop_kept();
                 self.kernel.everything_changed();
             }
-            Event::Changed(change) => self.apply_change(change),
+            Event::Changed(change) => self.apply_change(change, false),
+            Event::Own(change) => self.apply_change(change, self.own.is_known()),
         }
     }
 
-    fn apply_change(&self, change: &Change) {
+    /// `known`: the kernel changed the name itself.
+    fn apply_change(&self, change: &Change, known: bool) {
         if change.node != 0 {
             let void = node::fuse(change.node);
             // What is being written through this mount we know better than the feed.
@@ -63,7 +78,9 @@ impl Fs {
         if !change.name.is_empty() {
             let parent = node::fuse(change.parent);
             self.forget_attr(parent);
-            self.kernel.entry_changed(parent, &change.name);
+            if !known {
+                self.kernel.entry_changed(parent, &change.name);
+            }
         }
     }
 

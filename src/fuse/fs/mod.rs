@@ -3,7 +3,7 @@
 //! [`crate::ops`] calls it, one call per request, on any thread; every call may be dropped half-way (an interrupt, a
 //! deadline). Locks here are held for table look-ups only, never across an await; the one exception is a file's writer,
 //! whose calls must not overlap. Rooms: [`node`] ids, [`open`] files, [`read`] them, [`mod@write`] and [`complete`] them, [`dir`]ectories,
-//! [`change`] the namespace, [`nameless`] what lost its name while open, [`race`]s for a name, [`feed`] what others changed, [`recent`] memory with a bound, [`adopt`] what another process
+//! [`change`] the namespace, [`own`] changes of names, [`nameless`] what lost its name while open, [`race`]s for a name, [`feed`] what others changed, [`recent`] memory with a bound, [`adopt`] what another process
 //! had open.
 
 mod adopt;
@@ -14,6 +14,7 @@ pub mod feed;
 pub mod nameless;
 pub mod node;
 pub mod open;
+mod own;
 pub(crate) mod race;
 pub mod read;
 pub mod recent;
@@ -37,6 +38,7 @@ use goosefs_core::proto::internal::{Attr, Caller, StatFsResponse};
 use goosefs_core::task::Tasks;
 use goosefs_core::{Code, Error, Result};
 use open::Handle;
+use own::Own;
 use parking_lot::{Mutex, RwLock};
 use race::Races;
 use recent::Recent;
@@ -96,6 +98,7 @@ pub struct Fs {
     /// Complete files that were known until a moment ago, and since when they are not: the kernel may be about to open one.
     departed: Mutex<Recent<(Attr, Duration)>>,
     pub(crate) races: Arc<Races>,
+    own: Own,
     /// Which version of a content the page cache was filled from: generation, length, mtime.
     pub(crate) cached_as: Mutex<Recent<(u64, u64, u64)>>,
     capacity: RwLock<StatFsResponse>,
@@ -128,6 +131,7 @@ impl Fs {
             backend,
             kernel,
             config,
+            own: Own::new(clock.clone()),
             clock,
             metrics,
             tasks,

@@ -106,6 +106,37 @@ async fn what_others_change_is_told_to_the_kernel_and_forgotten() {
 }
 
 #[tokio::test]
+async fn the_kernel_is_told_of_its_own_changes_only_while_one_is_in_doubt() {
+    let bench = bench();
+    let Bench { cluster, kernel, fs, tasks, .. } = &bench;
+    cluster.put("other", b"x").expect("a file");
+    tasks.spawn("feed", feed::follow(fs.clone(), tasks.stop()));
+    let told = |name: &str| kernel.changed.lock().contains(&format!("1/{name}"));
+    let later_changes_of_others_are_told = || async {
+        kernel.changed.lock().retain(|told| told != "1/other");
+        until("another's change is told", || {
+            cluster.put("other", b"x").expect("a file");
+            told("other")
+        })
+        .await;
+    };
+
+    later_changes_of_others_are_told().await;
+    fs.mkdir(ME, node::ROOT, "a", 0o755).await.expect("mkdir");
+    fs.rename(ME, (node::ROOT, "a"), (node::ROOT, "b"), 0).await.expect("rename");
+    let refused = fs.mkdir(ME, node::ROOT, "b", 0o755).await.expect_err("it is there");
+    assert_eq!(refused.code, Code::AlreadyExists);
+    later_changes_of_others_are_told().await;
+    assert!(!told("a") && !told("b"), "{:?}", kernel.changed.lock());
+
+    drop(fs.own.begin(&[(node::ROOT, "dropped")]));
+    until("what is in doubt is told", || told("dropped")).await;
+    fs.remove(ME, node::ROOT, "b", true).await.expect("rmdir");
+    until("own changes are told while one is in doubt", || told("b")).await;
+    assert!(tasks.shutdown(Duration::from_secs(5)).await.is_empty(), "the feed ends when told");
+}
+
+#[tokio::test]
 async fn an_open_that_comes_just_after_a_replacement_gets_the_bytes_it_looked_up_or_looks_again() {
     let bench = bench();
     let Bench { cluster, fs, .. } = &bench;

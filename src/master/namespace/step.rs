@@ -56,7 +56,8 @@ impl<'a> Step<'a> {
 
     /// `name` in `parent` means something else now; `node` is void unless 0.
     pub(super) fn change(&mut self, parent: InodeId, name: &str, node: u64) {
-        self.changes.push(Change { parent: parent.0, name: name.to_owned(), node });
+        let session = self.entry.session_op.map_or(0, |op| op.session);
+        self.changes.push(Change { parent: parent.0, name: name.to_owned(), node, session });
     }
 
     pub(super) fn drop_content(&mut self, content: ContentId) {
