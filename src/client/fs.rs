@@ -322,12 +322,13 @@ impl Client {
         self.inner.files.open(ContentId(attr.content), attr.generation, attr.length).await
     }
 
-    /// Caches a whole content at the worker that should have it; answers when done. Returns which worker, the bytes it
-    /// fetched, and whether it had everything before.
+    /// Caches a whole content at the worker that should have it, one on this machine if there is any; answers when done.
+    /// Returns which worker, the bytes it fetched, and whether it had everything before.
     ///
     /// # Errors
     /// `Ufs`, `NoSpace`, `Stale`; `Unavailable` when no worker answers.
     pub async fn load(&self, content: ContentId) -> Result<(WorkerId, FillContentResponse)> {
+        self.inner.files.known().await;
         self.inner.router.ensure().await?;
         let mut last = self.inner.router.nobody();
         for worker in self.inner.router.candidates(content.block(0), &[]) {

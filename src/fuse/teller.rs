@@ -77,10 +77,9 @@ fn tell(fuse: BorrowedFd<'_>, told: &mpsc::Receiver<News>) {
 /// Closes, in this thread's own table, all but `kept` and the standard streams.
 fn close_all_but(kept: BorrowedFd<'_>) {
     match open_descriptors() {
-        Ok(all) => all
-            .into_iter()
-            .filter(|number| *number > STREAMS && *number != kept.as_raw_fd())
-            .for_each(close),
+        Ok(all) => {
+            all.into_iter().filter(|number| *number > STREAMS && *number != kept.as_raw_fd()).for_each(close)
+        }
         Err(error) => tracing::debug!(%error, "which descriptors are open is not known"),
     }
 }

@@ -10,19 +10,31 @@ hold_open() {
     eventually_quiet 30 "a process of the pod has a file open" in_reader test -e /report/holds
 }
 
+# What is cached where, to be told beside a failure.
+cached_at() { kubectl exec rounds-master-0 -- bash -c 'goosefs fs ls /rounds; goosefs fsadmin report capacity'; }
+
+# Opens so far that the FUSE process of this pod left to the kernel.
+opens_by_the_kernel() {
+    kubectl exec "$1" -- bash -c 'exec 3<>/dev/tcp/127.0.0.1/26005; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3
+        awk "/^goosefs_fuse_opens_total.*\"passthrough\"/ {n = \$2} END {print n + 0}" <&3'
+}
+
 is_cached() { [[ $(kubectl exec rounds-master-0 -- goosefs fs ls "$1") == *"$2% "* ]]; }
 
 # The kernel reads a file that is wholly cached on its machine by a descriptor of the worker's: the bytes stay when the worker
 # is another, and when they are evicted.
 check_handed_out() {
     step "a file that was handed out"
-    local file=/rounds/file-00 worker expected seen
+    local file=/rounds/file-00 worker fuse expected seen
     expected=$(sha256sum "$K8S_RUN/mirror$file" | cut -d' ' -f1)
     worker=$(rounds_pods worker)
+    fuse=$(rounds_pods fuse)
     seen=$(kubectl exec "${worker#*/}" -- goosefs fs load --local "$file" 2>&1) || failed "a file is loaded into one worker" "$seen"
-    is_cached "$file" 100 || failed "the file is wholly cached" "$(kubectl exec rounds-master-0 -- goosefs fs ls /rounds)"
+    is_cached "$file" 100 || failed "the file is wholly cached" "$seen; $(cached_at)"
+    seen=$(opens_by_the_kernel "${fuse#*/}")
     hold_open "/data$file"
-    kill_pods $(rounds_pods fuse) $worker
+    equals "the kernel has the file from the worker of its node" "$((seen + 1))" "$(opens_by_the_kernel "${fuse#*/}")"
+    kill_pods "$fuse" $worker
     # Without FUSE and worker, and with whatever else is cached then.
     eventually 90 "FUSE and worker are back" rounds_are_whole
     kubectl exec rounds-master-0 -- goosefs fs free "$file" >/dev/null

@@ -268,11 +268,17 @@ impl LocalFiles {
         });
     }
 
-    /// The connections to workers on this machine.
-    async fn connections(&self) -> Vec<FdClient> {
-        if !*self.searched.lock().await {
+    /// Waits until workers on this machine were looked for once: from then on they are asked first.
+    pub(crate) async fn known(&self) {
+        let searched = *self.searched.lock().await;
+        if !searched {
             self.search().await;
         }
+    }
+
+    /// The connections to workers on this machine.
+    async fn connections(&self) -> Vec<FdClient> {
+        self.known().await;
         self.connections.lock().values().filter(|connection| !connection.is_closed()).cloned().collect()
     }
 

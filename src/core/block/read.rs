@@ -87,6 +87,12 @@ impl Store {
         self.inner.index.lock().missing(block, generation, pages)
     }
 
+    /// Counts as a use of what is cached of these blocks of a content: others are evicted first.
+    pub fn touch(&self, content: ContentId, generation: u64, blocks: Range<u64>) {
+        let now = self.now_ms();
+        self.inner.index.lock().touch(content.container(), generation, blocks, now);
+    }
+
     /// Makes ready to fill block `index` of `content`. `None`: nothing can be evicted for it, or its place is being
     /// cleared, so its bytes must pass through uncached. Blocks.
     #[must_use]

@@ -26,7 +26,7 @@ impl Channels {
         Channels { node, tasks, open: Mutex::default() }
     }
 
-    /// One request to `worker`, answered within `timeout`.
+    /// One request to `worker`, connected to and answered within `timeout`.
     ///
     /// # Errors
     /// The worker's; `Unavailable` or `DeadlineExceeded` when it did not answer.
@@ -37,8 +37,8 @@ impl Channels {
         request: &Q,
         timeout: Duration,
     ) -> Result<A> {
-        let channel = self.channel(worker).await?;
-        match tokio::time::timeout(timeout, channel.call(method, request)).await {
+        let asked = async { self.channel(worker).await?.call(method, request).await };
+        match tokio::time::timeout(timeout, asked).await {
             Ok(answer) => answer,
             Err(_) => Err(goosefs_core::Error::new(
                 goosefs_core::Code::DeadlineExceeded,

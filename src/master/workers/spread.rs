@@ -10,13 +10,16 @@ use goosefs_core::proto::method::{CACHED, DROP_CONTENTS};
 use goosefs_core::{Error, Result};
 use std::time::Duration;
 
-/// A worker that does not say what it has cached within this time is left out of the sum.
-const CACHED_TIMEOUT: Duration = Duration::from_millis(500);
+/// A worker that was heard so lately is there, however busy its machine is: its answer is waited for as long.
+const HEARD: Duration = Duration::from_secs(2);
+
+/// One that was silent for longer may be gone, and no listing is to stand still for it.
+const SILENT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a worker may take to drop contents.
 const DROP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many bytes of each content are cached, over all live workers. Replicas count each.
+/// How many bytes of each content are cached, over all live workers that say so in time. Replicas count each.
 pub(crate) async fn cached_bytes(master: &Master, contents: &[u64]) -> Vec<u64> {
     let mut sums = vec![0; contents.len()];
     if contents.is_empty() {
@@ -24,9 +27,11 @@ pub(crate) async fn cached_bytes(master: &Master, contents: &[u64]) -> Vec<u64> 
     }
     let request = CachedRequest { contents: contents.to_vec() };
     let live = master.workers.live();
-    let asked = live
-        .iter()
-        .map(|worker| master.channels.call::<_, CachedResponse>(worker, CACHED, &request, CACHED_TIMEOUT));
+    let asked = live.iter().map(|worker| {
+        let heard = master.workers.silent_for(worker.id) < HEARD;
+        let patience = if heard { HEARD } else { SILENT_TIMEOUT };
+        master.channels.call::<_, CachedResponse>(worker, CACHED, &request, patience)
+    });
     for answer in join_all(asked).await {
         match answer {
             Ok(answer) => {

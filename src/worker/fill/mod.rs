@@ -145,12 +145,15 @@ impl Fill {
         }
     }
 
-    /// Puts a range of a persisted content into the cache, and returns when it is on the disk. Answers with the bytes that
-    /// were missing.
+    /// Puts a range of a persisted content into the cache, and returns when it is on the disk. What is there already
+    /// counts as used now. Answers with the bytes that were missing.
     ///
     /// # Errors
     /// `NoSpace` when nothing can be evicted for it, or it does not stay, else as [`Fill::page`].
     pub(crate) async fn range(&self, version: &Arc<Version>, range: Range<u64>) -> Result<u64> {
+        let block_size = version.content().block_size;
+        let blocks = range.start / block_size..range.end.div_ceil(block_size);
+        self.inner.store.touch(version.content, version.generation, blocks);
         let missing = self.missing(version, &range);
         let bytes = missing.iter().map(|(_, bytes)| bytes).sum();
         let until = range.end.min(version.length);

@@ -7,6 +7,7 @@ use super::{
     WriteClaim,
 };
 use crate::id::{BlockId, ContainerId};
+use std::ops::Range;
 
 /// How much later an access must be than the recorded one to be recorded.
 const ACCESS_RECORDED_EVERY_MS: u64 = 60_000;
@@ -28,6 +29,15 @@ impl Index {
             found.recorded_access_ms = now_ms;
         }
         Some((Claim { dir: found.dir, incarnation, length: found.length, start }, record))
+    }
+
+    /// Counts as an access to what is here of these blocks of a content, if it is of `generation`.
+    pub fn touch(&mut self, container: ContainerId, generation: u64, blocks: Range<u64>, now_ms: u64) {
+        let found = self.containers.get_mut(&container).filter(|found| found.generation == generation);
+        let all = found.into_iter().flat_map(|found| &mut found.blocks);
+        for (_, block) in all.filter(|(index, _)| blocks.contains(&u64::from(*index))) {
+            block.last_access_ms = now_ms;
+        }
     }
 
     /// Pins block `index` of `content` for filling; `dir` is where it goes if nothing of it is here yet.

@@ -41,6 +41,24 @@ fn above_the_high_watermark_the_least_recently_used_go_down_to_the_low_one() {
 }
 
 #[test]
+fn what_was_asked_for_again_without_being_read_stays_before_what_was_used_earlier() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = open(dir.path(), 12 * PAGE);
+    let [first, second, third] = [1, 2, 3].map(|number| content(number, 2 * BLOCK));
+    for one in [&first, &second] {
+        assert!(fill_whole(&store, one));
+        clock.advance(Duration::from_millis(10));
+    }
+    store.touch(first.id, first.generation, 1..2);
+    store.touch(second.id, second.generation + 1, 0..2);
+    clock.advance(Duration::from_millis(10));
+    assert!(fill_whole(&store, &third));
+    assert_eq!(store.evict().unwrap(), 3 * BLOCK, "from 12 pages down to half of 12");
+    let kept = [&first, &second, &third].map(|one| [0, 1].map(|index| right_if_here(&store, one, index, 0)));
+    assert_eq!(kept, [[false, true], [false, false], [true, true]]);
+}
+
+#[test]
 fn evicting_a_block_of_a_larger_file_gives_its_disk_space_back_by_a_hole() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path(), 64 * PAGE);
