@@ -34,6 +34,7 @@ pub(crate) struct WorkerMetrics {
     pub(crate) handed_out_bytes: Counter,
     capacity: Gauge,
     used: Gauge,
+    still_open: Gauge,
     held: Gauge,
     contents: Gauge,
     evicted: Counter,
@@ -80,6 +81,10 @@ impl WorkerMetrics {
             ),
             capacity: gauge("capacity_bytes", "Quota of all directories"),
             used: gauge("used_bytes", "Everything that takes room, in flight too"),
+            still_open: gauge(
+                "still_open_bytes",
+                "Disk space of files that are not cached any more and that somebody still has open",
+            ),
             held: gauge("unpersisted_bytes", "Disk space of only copies, which eviction leaves alone"),
             contents: gauge("contents", "Files of which something is cached"),
             evicted: counter("evicted_bytes", "Bytes evicted to make room"),
@@ -105,6 +110,7 @@ impl WorkerMetrics {
             |of: fn(&goosefs_core::block::store::DirUsage) -> u64| usage.dirs.iter().map(of).sum::<u64>();
         set(&self.capacity, sum(|dir| dir.capacity));
         set(&self.used, sum(|dir| dir.used));
+        set(&self.still_open, sum(|dir| dir.still_open));
         set(&self.held, usage.held);
         set(&self.contents, usage.contents);
         let counts = store.counts();

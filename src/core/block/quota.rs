@@ -54,12 +54,14 @@ impl Quota {
         self.reserved = self.reserved.saturating_sub(bytes);
     }
 
-    /// Bytes above `ratio` of the limit that eviction can still take: what is leaving already is not counted.
+    /// Bytes above `ratio` of the limit that eviction can still take. What is leaving already is not counted; what no
+    /// eviction gives back lowers the limit, or nothing would stay cached beside it.
     #[must_use]
     pub fn above(&self, ratio: f64) -> u64 {
+        let limit = self.limit.saturating_sub(self.unlinked + self.quarantined);
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let mark = (self.limit as f64 * ratio) as u64;
-        (self.total() - self.leaving).saturating_sub(mark)
+        let mark = (limit as f64 * ratio) as u64;
+        (self.cached + self.reserved).saturating_sub(mark)
     }
 }
 
@@ -77,6 +79,8 @@ mod tests {
         assert!(!quota.reserve(1));
         quota.unreserve(40);
         assert_eq!(quota.free(), 40);
-        assert_eq!(quota.above(0.4), 10);
+        assert_eq!(quota.above(0.4), 4, "what stays open takes its share of the mark too");
+        quota.unlinked = 90;
+        assert_eq!((quota.free(), quota.above(0.4)), (0, 36));
     }
 }

@@ -157,14 +157,10 @@ impl Fill {
         let missing = self.missing(version, &range);
         let bytes = missing.iter().map(|(_, bytes)| bytes).sum();
         let until = range.end.min(version.length);
-        let no_room = || {
-            let message = format!("no room to cache content {}: nothing may be evicted", version.content);
-            Err(Error::new(Code::NoSpace, message))
-        };
         for (key, _) in &missing {
             let want = Want { block: key.block.index(), page: key.page, until, sequential: true };
             if let Fetched::Uncached = self.page(version, want).await? {
-                return no_room();
+                return Err(self.no_room(version));
             }
         }
         for (key, _) in &missing {
@@ -178,6 +174,19 @@ impl Fill {
         Err(Error::new(Code::NoSpace, message).hint(
             "it does not fit below the cache's low watermark beside what else is read: raise the quota",
         ))
+    }
+
+    fn no_room(&self, version: &Version) -> Error {
+        let message = format!("no room to cache content {}: nothing may be evicted", version.content);
+        let usage = self.inner.store.usage();
+        let open: u64 = usage.dirs.iter().map(|dir| dir.still_open).sum();
+        Error::new(Code::NoSpace, message).hint(match (usage.held, open) {
+            (0, 0) => "what is cached is in use: raise the quota, or try again".to_owned(),
+            (held, open) => format!(
+                "{held} bytes are only copies, {open} bytes are evicted files that programs still have open: persist or \
+                 close them, or raise the quota"
+            ),
+        })
     }
 
     /// Waits until a page that [`Fill::page`] gave is in the block store, or found no room there.

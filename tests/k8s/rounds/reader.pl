@@ -95,6 +95,8 @@ run("list", sub {
     wrong("list", "the folder has: $found") unless $found eq $all;
 });
 open(my $ready, ">", "$report/ready") or die;
+# What it opened is closed when the last of its readers ends.
+@held = ();
 1 while wait > 0;
 open(my $ended, ">", "$report/ended") or die;
 # What was reported can be looked at.

@@ -85,6 +85,8 @@ pub struct DirUsage {
     pub capacity: u64,
     /// Everything that takes room, in flight too.
     pub used: u64,
+    /// Of that, files that are not cached any more and that somebody still has open.
+    pub still_open: u64,
     /// It failed and was taken out.
     pub failed: bool,
 }
@@ -208,6 +210,7 @@ impl Store {
             path: dir.path.clone(),
             capacity: if dir.is_failed() { 0 } else { index.quota(dir.id).limit },
             used: if dir.is_failed() { 0 } else { index.quota(dir.id).total() },
+            still_open: if dir.is_failed() { 0 } else { index.quota(dir.id).unlinked },
             failed: dir.is_failed(),
         });
         Usage {

@@ -61,15 +61,19 @@ impl Store {
         place::order(rooms.collect())
     }
 
-    /// Evicts until `bytes` fit into `dir`.
+    /// Evicts until `bytes` fit into `dir`. What somebody still has open gives its room later: others go instead.
     fn make_room(&self, dir: DirId, bytes: u64) -> bool {
         let _one_at_a_time = self.inner.evicting.lock();
-        let free = || self.inner.index.lock().quota(dir).free();
-        let missing = bytes.saturating_sub(free());
-        if missing > 0 && self.evict_from(self.dir(dir), missing).is_err() {
-            return false;
+        self.forget_closed(self.dir(dir));
+        loop {
+            let missing = bytes.saturating_sub(self.inner.index.lock().quota(dir).free());
+            if missing == 0 {
+                return true;
+            }
+            if !self.evict_from(self.dir(dir), missing).is_ok_and(|evicted| evicted > 0) {
+                return false;
+            }
         }
-        free() >= bytes
     }
 
     /// Brings every directory that is above its high watermark down to the low one. Answers with the bytes freed.

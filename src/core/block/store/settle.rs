@@ -110,7 +110,8 @@ impl Store {
         self.sync_complete_files();
     }
 
-    fn forget_closed(&self, dir: &Dir) {
+    /// Counts unlinked files whose last holder is gone.
+    pub(super) fn forget_closed(&self, dir: &Dir) {
         let mut closed = 0;
         dir.gone.lock().retain(|gone| {
             let open = container::open_elsewhere(&gone.file);

@@ -158,6 +158,34 @@ fn a_file_that_was_handed_out_is_never_punched_and_counts_until_its_last_holder_
 }
 
 #[test]
+fn what_is_still_open_elsewhere_does_not_keep_the_rest_from_making_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = open(dir.path(), 10 * PAGE);
+    let [first, second, third, last] = [1, 2, 3, 4].map(|number| content(number, BLOCK));
+    let mut kernel = Vec::new();
+    for one in [&first, &second] {
+        assert!(fill_whole(&store, one));
+        let HandOut::Ready { file, lease, .. } = store.hand_out(one.id, 1, BLOCK).unwrap() else {
+            panic!("not ready")
+        };
+        kernel.push(File::from(file));
+        drop(lease);
+        clock.advance(Duration::from_millis(10));
+    }
+    assert!(fill_whole(&store, &third));
+    for number in [5, 6] {
+        write(&store, &Content { complete: false, length: 0, ..content(number, 0) }, 0, 0, BLOCK).unwrap();
+    }
+    assert_eq!(used(&store), 10 * PAGE);
+    clock.advance(Duration::from_millis(10));
+    assert!(fill_whole(&store, &last), "the third goes, as the first two give nothing yet");
+    assert_eq!([&first, &second, &third].map(|one| store.content_bytes(one.id)), [0; 3]);
+    // Nobody has to come round before the room of what is closed counts.
+    drop(kernel);
+    assert!(fill_whole(&store, &third) && right_if_here(&store, &last, 0, 0));
+}
+
+#[test]
 fn the_hand_out_mark_outlives_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path(), 12 * PAGE);
