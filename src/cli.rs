@@ -264,6 +264,9 @@ pub enum ControllerCommand {
         /// Where it is offered
         #[arg(long, default_value = "0.0.0.0:26006", value_name = "HOST:PORT")]
         listen: String,
+        /// Give it only to who has the control key in this file
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
     },
     /// Fail while there are Datasets or GooseFSRuntimes, naming them; the chart asks before it is uninstalled
     UninstallCheck {

@@ -5,6 +5,7 @@ use super::process::{self, Role};
 use crate::cli::{ControllerArgs, ControllerCommand};
 use goosefs_core::config::Properties;
 use goosefs_core::metrics::Metrics;
+use goosefs_core::rpc::control::KeyFile;
 use goosefs_core::task::Tasks;
 use goosefs_core::{Error, Result};
 use goosefs_k8s::controller::{self, Config, Kind, Running};
@@ -23,7 +24,9 @@ pub(super) fn run(args: ControllerArgs, define: Vec<String>) -> ExitCode {
     match args.command {
         Some(ControllerCommand::Crds) => return print_definitions(),
         Some(ControllerCommand::UninstallCheck { only }) => return check_uninstall(only),
-        Some(ControllerCommand::OfferBackup { file, listen }) => return offer_backup(&file, &listen),
+        Some(ControllerCommand::OfferBackup { file, listen, key }) => {
+            return offer_backup(&file, &listen, key.as_deref());
+        }
         None => {}
     }
     let web = args.metrics_addr.clone();
@@ -81,12 +84,13 @@ fn check_uninstall(only: Option<Kind>) -> ExitCode {
 }
 
 /// Standard error has the last words of the pod that does this.
-fn offer_backup(file: &Path, listen: &str) -> ExitCode {
+fn offer_backup(file: &Path, listen: &str, key: Option<&Path>) -> ExitCode {
     let offered = async {
         let mut told =
             signal(SignalKind::terminate()).map_err(|error| Error::io("wait for signals", error))?;
         let tasks = Tasks::new("offer of a backup");
-        let backup = goosefs_k8s::offer(file, listen, &tasks).await?;
+        let key = key.map(KeyFile::open).transpose()?;
+        let backup = goosefs_k8s::offer(file, listen, key, &tasks).await?;
         out::line(&format!("{} with {} entries is offered at {listen}", file.display(), backup.records));
         told.recv().await;
         tasks.shutdown(GRACE).await;

@@ -277,6 +277,7 @@ fn raft_config(config: &Config) -> RaftConfig {
     raft.snapshot_entries = config.raft_snapshot_entries;
     raft.force_new_cluster = config.force_new_cluster;
     raft.restore.clone_from(&config.restore);
+    raft.control.clone_from(&config.control);
     raft
 }
 

@@ -164,11 +164,18 @@ pub fn punch(file: &File, range: Range<u64>) -> io::Result<()> {
     Ok(fallocate(file, flags, signed(range.start)?, signed(range.end - range.start)?)?)
 }
 
+/// `F_SETSIG` of `<asm-generic/fcntl.h>`, which libc does not have.
+const F_SETSIG: libc::c_int = 10;
+
 /// Whether anybody else (another descriptor of ours, a peer we handed one to, the kernel's backing file, a mapping)
-/// still has `file` open. Asked by trying for an exclusive lease, which the kernel grants to an only opener.
+/// still has `file` open. Asked by trying for an exclusive lease, which the kernel grants to an only opener; whoever opens the
+/// file in that moment waits until it is given back (fcntl(2), "Leases").
 #[must_use]
 pub fn open_elsewhere(file: &File) -> bool {
-    // SAFETY: F_SETLEASE takes a plain integer and touches no memory of ours; the descriptor is open while borrowed.
+    // That somebody waits is told by a signal, SIGIO by default, which would end the process; SIGURG is ignored.
+    // SAFETY: F_SETSIG takes a plain integer and touches no memory of ours; the descriptor is open while borrowed.
+    unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) };
+    // SAFETY: as above, for F_SETLEASE.
     let taken = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
     if taken == 0 {
         // SAFETY: as above.

@@ -76,6 +76,15 @@ impl Selection {
         Selection { need, total: 0, kept: BinaryHeap::new() }
     }
 
+    /// Whether a candidate would be selected, of those that were offered so far.
+    #[must_use]
+    pub fn wants(&self, policy: &dyn Policy, candidate: &Candidate) -> bool {
+        let lower = |highest: &Ranked| {
+            (policy.rank(candidate), candidate.unit) < (highest.rank, highest.candidate.unit)
+        };
+        candidate.bytes > 0 && (self.total < self.need || self.kept.peek().is_some_and(lower))
+    }
+
     /// Considers one candidate.
     pub fn offer(&mut self, policy: &dyn Policy, candidate: Candidate) {
         if candidate.bytes == 0 {
@@ -114,6 +123,19 @@ mod tests {
         }
         let order = [2, 4, 5].map(|block| Unit::Block(BlockId(block)));
         assert_eq!(selection.finish(), order);
+    }
+
+    #[test]
+    fn what_is_wanted_is_what_would_be_kept() {
+        let mut selection = Selection::new(20);
+        for (block, bytes, last_access_ms, wanted) in
+            [(1, 10, 50, true), (2, 0, 1, false), (3, 10, 40, true), (4, 10, 60, false), (5, 10, 45, true)]
+        {
+            let candidate = candidate(block, bytes, last_access_ms);
+            assert_eq!(selection.wants(&Lru, &candidate), wanted, "{candidate:?}");
+            selection.offer(&Lru, candidate);
+        }
+        assert_eq!(selection.finish(), [3, 5].map(|block| Unit::Block(BlockId(block))));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::Roster;
 use super::ground::{Ground, System};
 use crate::id::ClusterId;
+use crate::rpc::control::KeyFile;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct RaftConfig {
     pub force_new_cluster: bool,
     /// Founds the cluster with the state of a backup, in a new epoch.
     pub restore: Option<Restore>,
+    /// The key that an offered backup is fetched with.
+    pub control: Option<KeyFile>,
     /// Threads and the way to the peers: those of this machine, unless a simulation brings others.
     pub ground: Arc<dyn Ground>,
 }
@@ -83,6 +86,7 @@ impl RaftConfig {
             reserve_bytes: 32 << 20,
             force_new_cluster: false,
             restore: None,
+            control: None,
             ground: Arc::new(System),
         }
     }

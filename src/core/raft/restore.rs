@@ -16,6 +16,7 @@ use super::{ClusterMark, Machine, RaftConfig, Restore};
 use crate::error::{Code, Error, Result};
 use crate::proto::internal::HelloRequest;
 use crate::proto::raft as wire;
+use crate::rpc::control::KeyFile;
 use crate::rpc::frame::{Channel, Target};
 use crate::task::Tasks;
 use std::path::Path;
@@ -106,7 +107,8 @@ async fn fetch(config: &RaftConfig, file: &Path) -> Result<()> {
             return Err(Error::new(Code::Unavailable, text).hint("the master starts again and looks anew"));
         };
         let hello = HelloRequest { version: 1, role: "master".to_owned(), ..HelloRequest::default() };
-        let fetched = match Channel::connect(&Target::Tcp(offer.clone()), hello, &tasks, USUAL).await {
+        let (target, key) = (Target::Tcp(offer.clone()), config.control.as_ref().map(KeyFile::key));
+        let fetched = match Channel::connect_proven(&target, hello, key.as_ref(), &tasks, USUAL).await {
             Ok(channel) => receive_backup(&channel, file).await,
             Err(error) => Err(error),
         };

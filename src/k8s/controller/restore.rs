@@ -6,7 +6,7 @@
 use super::context::{Context, api_error, delete_exactly, unplaced};
 use super::phase::set_condition;
 use super::plan::names::BACKUP_OFFER;
-use super::plan::{Given, restore};
+use super::plan::{self, Given, restore};
 use super::runtime::host_port;
 use crate::crd::{DataRestoreLocation, GooseFSRuntime, GooseFSRuntimeStatus};
 use goosefs_core::Result;
@@ -45,6 +45,8 @@ pub(super) async fn backup(given: &Given<'_>, context: &Context) -> Result<Backu
     match found {
         Some(pod) => Ok(seen(&pod, location)),
         None => {
+            // It has the control key, which masters will have.
+            context.apply(&plan::secret(given)).await?;
             context.apply(&restore::pod(given, location)?).await?;
             Ok(Backup::Missing("RestoreWaiting", "the backup is being looked at".to_owned()))
         }

@@ -1,6 +1,7 @@
 //! Making room: reservations, watermarks, eviction.
 
-use super::super::evict::Selection;
+use super::super::container;
+use super::super::evict::{Selection, Unit};
 use super::super::index::{DirId, Input};
 use super::super::place::{self, Room};
 use super::{Counts, Dir, Store};
@@ -61,7 +62,7 @@ impl Store {
         place::order(rooms.collect())
     }
 
-    /// Evicts until `bytes` fit into `dir`. What somebody still has open gives its room later: others go instead.
+    /// Evicts until `bytes` fit into `dir`.
     fn make_room(&self, dir: DirId, bytes: u64) -> bool {
         let _one_at_a_time = self.inner.evicting.lock();
         self.forget_closed(self.dir(dir));
@@ -109,12 +110,17 @@ impl Store {
         Ok(freed)
     }
 
+    /// Evicts what was used longest ago, as much as gives `need` bytes. Answers with the bytes freed.
     fn evict_from(&self, dir: &Dir, need: u64) -> Result<u64> {
         let mut selection = Selection::new(need);
         let mut from = Some(ContainerId(0));
         while let Some(start) = from {
             let (candidates, next) = self.inner.index.lock().candidates(dir.id, start, LOOK_AT);
-            candidates.into_iter().for_each(|candidate| selection.offer(&*self.inner.policy, candidate));
+            for candidate in candidates {
+                if selection.wants(&*self.inner.policy, &candidate) && !in_use(dir, candidate.unit) {
+                    selection.offer(&*self.inner.policy, candidate);
+                }
+            }
             from = next;
         }
         let mut freed = 0;
@@ -126,5 +132,16 @@ impl Store {
         }
         Counts::add(&self.inner.counts.evicted_bytes, freed);
         Ok(freed)
+    }
+}
+
+/// Whether somebody has it open though no lease says so: a program that was given the file by a FUSE process or worker that
+/// has been replaced since. It is in use, and would give its room back only when it is closed.
+fn in_use(dir: &Dir, unit: Unit) -> bool {
+    match unit {
+        Unit::Block(_) => false,
+        Unit::Container(id) => {
+            container::open(&dir.path, id).is_ok_and(|file| container::open_elsewhere(&file))
+        }
     }
 }

@@ -158,10 +158,10 @@ fn a_file_that_was_handed_out_is_never_punched_and_counts_until_its_last_holder_
 }
 
 #[test]
-fn what_is_still_open_elsewhere_does_not_keep_the_rest_from_making_room() {
+fn what_programs_have_open_without_a_lease_stays_and_others_go() {
     let dir = tempfile::tempdir().unwrap();
     let (store, clock) = open(dir.path(), 10 * PAGE);
-    let [first, second, third, last] = [1, 2, 3, 4].map(|number| content(number, BLOCK));
+    let [first, second, third, fourth] = [1, 2, 3, 4].map(|number| content(number, BLOCK));
     let mut kernel = Vec::new();
     for one in [&first, &second] {
         assert!(fill_whole(&store, one));
@@ -177,12 +177,21 @@ fn what_is_still_open_elsewhere_does_not_keep_the_rest_from_making_room() {
         write(&store, &Content { complete: false, length: 0, ..content(number, 0) }, 0, 0, BLOCK).unwrap();
     }
     assert_eq!(used(&store), 10 * PAGE);
+    let cached = || [&first, &second, &third, &fourth].map(|one| store.content_bytes(one.id) / BLOCK);
     clock.advance(Duration::from_millis(10));
-    assert!(fill_whole(&store, &last), "the third goes, as the first two give nothing yet");
-    assert_eq!([&first, &second, &third].map(|one| store.content_bytes(one.id)), [0; 3]);
-    // Nobody has to come round before the room of what is closed counts.
+    assert!(fill_whole(&store, &fourth));
+    assert_eq!(cached(), [1, 1, 0, 1], "the longest unused of those that nobody has open");
+    // What is dropped all the same takes its room until it is closed.
+    store.drop_content(first.id, false).unwrap();
+    assert_eq!((cached(), used(&store)), ([0, 1, 0, 1], 10 * PAGE));
+    assert!(fill_whole(&store, &third));
+    assert_eq!(cached(), [0, 1, 1, 0]);
     drop(kernel);
-    assert!(fill_whole(&store, &third) && right_if_here(&store, &last, 0, 0));
+    // Nobody has to come round before that counts.
+    assert!(fill_whole(&store, &fourth));
+    assert_eq!(cached(), [0, 1, 1, 1]);
+    assert!(fill_whole(&store, &first));
+    assert_eq!(cached(), [1, 0, 1, 1]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The pod of a DataBackup: takes a backup from the leading master, packs it, and leaves it at its place.
 
 use super::pods::{self, config, environment, spec};
-use super::{Given, HOME, Object, masters, object, run_as};
+use super::{Given, Object, files, masters, object, run_as};
 use crate::crd::{Component, DataBackup, Place};
 use goosefs_core::Result;
 use kube::ResourceExt;
@@ -61,14 +61,9 @@ pub(crate) fn pod(given: &Given<'_>, backup: &DataBackup, node: Option<&str>) ->
     let status = given.dataset.status.clone().unwrap_or_default();
     let user = backup.spec.run_as.as_ref();
     let place = json!({"name": "backup", "mountPath": "/backup"});
+    let (control, control_mount) = files::control_key(given);
     let gives = run_as::gives_new(given, user, &place, &folder);
-    mounts.extend([
-        place,
-        json!({"name": "work", "mountPath": "/work"}),
-        json!({"name": "control", "mountPath": format!("{HOME}/mounts"), "readOnly": true}),
-    ]);
-    let key = json!([{"key": "control.key", "path": "control.key"}]);
-    let control = json!({"name": "control", "secret": {"secretName": given.names.mounts(), "items": key}});
+    mounts.extend([place, json!({"name": "work", "mountPath": "/work"}), control_mount]);
     let arguments = [
         folder,
         given.names.name.clone(),

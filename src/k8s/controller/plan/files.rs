@@ -80,6 +80,15 @@ pub(crate) fn control_key_file() -> String {
     format!("{HOME}/mounts/control.key")
 }
 
+/// Volume and mount of the control key alone, for pods that are no masters.
+pub(super) fn control_key(given: &Given<'_>) -> (Value, Value) {
+    let items = json!([{"key": "control.key", "path": "control.key"}]);
+    (
+        json!({"name": "control", "secret": {"secretName": given.names.mounts(), "items": items}}),
+        json!({"name": "control", "mountPath": format!("{HOME}/mounts"), "readOnly": true}),
+    )
+}
+
 /// `goosefs-site.properties`, which every pod has, so that commands in any pod find the cluster.
 ///
 /// # Errors

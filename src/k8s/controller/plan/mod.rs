@@ -173,25 +173,23 @@ pub(crate) fn objects(given: &Given<'_>) -> Result<Vec<Object>> {
     let mut all = vec![
         object(given, "v1", "ConfigMap", &names.config(), json!({"data": config})),
         object(given, "v1", "ConfigMap", &names.cluster(), json!({"data": {"cluster.json": cluster}})),
-        object(
-            given,
-            "v1",
-            "Secret",
-            &names.mounts(),
-            json!({
-                "type": "Opaque",
-                "stringData": without_nothing(json!({
-                    "mounts.json": given.mounts.text(),
-                    "control.key": given.control.as_ref().map(ControlKey::text),
-                })),
-            }),
-        ),
+        secret(given),
     ];
     all.extend(masters::objects(given));
     all.push(workers::daemon_set(given)?);
     all.push(fuse::daemon_set(given));
     all.extend(fuse::volume(given));
     Ok(all)
+}
+
+/// The mounts with their keys, and the control key.
+pub(crate) fn secret(given: &Given<'_>) -> Object {
+    let files = json!({
+        "mounts.json": given.mounts.text(),
+        "control.key": given.control.as_ref().map(ControlKey::text),
+    });
+    let more = json!({"type": "Opaque", "stringData": without_nothing(files)});
+    object(given, "v1", "Secret", &given.names.mounts(), more)
 }
 
 /// An object with the labels of all, owned by the runtime.

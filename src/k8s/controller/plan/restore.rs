@@ -2,7 +2,7 @@
 
 use super::names::BACKUP_OFFER;
 use super::pods::{self, environment, spec};
-use super::{Given, Object, masters, object};
+use super::{Given, Object, files, masters, object};
 use crate::crd::{Component, DataRestoreLocation, Place};
 use goosefs_core::Result;
 use k8s_openapi::api::core::v1::Pod;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 pub(crate) const ROLE: &str = "goosefs-restore";
 
 /// Arguments: what is mounted where the backup is, the rest of its path, Dataset, namespace, the place for people, the
-/// address to listen on. A folder has the backup of the Dataset, or that of another when there is no other.
+/// address to listen on, the masters' control key. A folder has the backup of the Dataset, or that of another when there is no other.
 const SCRIPT: &str = r#"set -euo pipefail
 die() { echo "$*" >&2; exit 1; }
 at=$1${2:+/$2} place=$5
@@ -35,7 +35,7 @@ if [ -f "$about" ]; then
     [ -z "$sum" ] || echo "$sum  $file" | sha256sum --check --status || die "${file##*/} in $place is damaged: it does not match its sha256"
 fi
 gunzip -c "$file" >/work/backup 2>/work/why || die "${file##*/} in $place is damaged: $(cat /work/why)"
-exec goosefs controller offer-backup /work/backup --listen "$6""#;
+exec goosefs controller offer-backup /work/backup --listen "$6" --key "$7""#;
 
 /// Annotation of the pod: the place that it was made for.
 const PLACE: &str = "goosefs.data.fluid.io/restore";
@@ -89,7 +89,9 @@ pub(crate) fn pod(given: &Given<'_>, location: &DataRestoreLocation) -> Result<O
         given.names.namespace.clone(),
         text,
         format!("0.0.0.0:{BACKUP_OFFER}"),
+        files::control_key_file(),
     ]);
+    let (control, control_mount) = files::control_key(given);
     let mut pod = object(
         given,
         "v1",
@@ -111,9 +113,10 @@ pub(crate) fn pod(given: &Given<'_>, location: &DataRestoreLocation) -> Result<O
                     "volumeMounts": [
                         {"name": "backup", "mountPath": "/backup", "readOnly": true},
                         {"name": "work", "mountPath": "/work"},
+                        control_mount,
                     ],
                 }],
-                "volumes": [volume, {"name": "work", "emptyDir": {}}],
+                "volumes": [volume, {"name": "work", "emptyDir": {}}, control],
             }))
         }),
     );

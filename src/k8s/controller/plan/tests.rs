@@ -274,7 +274,7 @@ fn the_pod_that_offers_a_backup_has_its_folder() {
     assert_eq!((pod.name(), pod.0["spec"].get("nodeName")), ("hbase-restore", None));
     assert_eq!(mounted(&pod)["persistentVolumeClaim"]["readOnly"], true);
     let arguments_of = |rest: &'static str, place: &'static str| {
-        ["/backup", rest, "hbase", "default", place, "0.0.0.0:26006"]
+        ["/backup", rest, "hbase", "default", place, "0.0.0.0:26006", "/opt/goosefs/mounts/control.key"]
     };
     assert_eq!(arguments(&pod), arguments_of("a", "pvc://claim/a"));
     let pod = of("local:///a/one.gz");
@@ -313,7 +313,11 @@ fn masters_and_backups_have_the_control_key_and_workers_do_not() {
     let spec = json!({"dataset": "hbase", "backupPath": "local:///a"});
     let backup = json!({"metadata": {"name": "daily", "namespace": "default", "uid": "b-uid"}, "spec": spec});
     let backup = backup::pod(&given, &serde_json::from_value(backup).unwrap(), Some("n1")).unwrap();
-    assert_eq!(volume(&backup.0, "control"), items("control.key"));
+    let place = serde_json::from_value(json!({"path": "local:///a"})).unwrap();
+    let offer = restore::pod(&given, &place).unwrap();
+    for pod in [backup, offer] {
+        assert_eq!(volume(&pod.0, "control"), items("control.key"));
+    }
     assert!(
         all.iter().filter(|one| one.kind() != "Secret").all(|one| !one.0.to_string().contains(key.text()))
     );
