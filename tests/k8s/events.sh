@@ -76,11 +76,8 @@ events_of_replacing() {
 # lose_pods POD...: all at once, with what only they had. Deleting alone takes one after the other, and while the first
 # comes back the last one may still run.
 lose_pods() {
-    local pod number pids=()
-    for pod in "$@"; do
-        number=$(node_number "$(kubectl get pod "$pod" -o 'jsonpath={.spec.nodeName}')")
-        pids+=($(container_pids "$number" "default/$pod"))
-    done
+    local pids
+    pids=($(first_processes "${@/#/default/}"))
     [ "${#pids[@]}" = "$#" ] || failed "a process of each of $*" "${pids[*]}"
     kubectl delete pod "$@" --force --grace-period=0 >/dev/null 2>&1
     kill -KILL "${pids[@]}" 2>/dev/null || true

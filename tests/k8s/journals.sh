@@ -127,15 +127,16 @@ all_pods_lost_keep_the_journal() {
     eventually 60 "and Ready" phases_are claims 'Ready Ready Ready'
 }
 
-# Empties the journals of these masters while their pods are away.
+# Empties the journals of these masters at once: none of them runs, or is made anew, before all are empty. One by one, the
+# second would have told the first what there was.
 wipe_journals() {
-    local pod number
-    for pod in "$@"; do
-        number=$(node_of "$pod")
-        kubectl delete pod "$pod" --force --grace-period=0 >/dev/null 2>&1
-        rm -rf "$(node_folder "$number")"/mnt/journal/*
-    done
-    # What a process that was being killed has written after that is gone with the next start.
+    local pod pids
+    pids=($(first_processes "${@/#/default/}"))
+    [ "${#pids[@]}" = "$#" ] || failed "a process of each of $*" "${pids[*]}"
+    kill -STOP "${pids[@]}"
+    for pod in "$@"; do rm -rf "$(node_folder "$(node_of "$pod")")"/mnt/journal/*; done
+    kubectl delete pod "$@" --force --grace-period=0 >/dev/null 2>&1
+    kill -KILL "${pids[@]}" 2>/dev/null || true
     for pod in "$@"; do
         eventually 60 "$pod runs again" says '^true$' kubectl get pod "$pod" -o 'jsonpath={.status.containerStatuses[0].started}'
     done

@@ -18,8 +18,6 @@ leases_are_held() {
     kubectl get pod -n fluid-system "$(holder dataset)" -o name && kubectl get pod -n fluid-system "$(holder goosefs)" -o name
 }
 
-first_process() { container_pids "$(node_number "$(kubectl get pod -n fluid-system "$1" -o 'jsonpath={.spec.nodeName}')")" "fluid-system/$1"; }
-
 replicas() {
     local seen dataset runtime pids
     step "two of each controller"
@@ -30,7 +28,7 @@ replicas() {
     eventually 60 "one of each holds its lease" leases_are_held
     dataset=$(holder dataset)
     runtime=$(holder goosefs)
-    pids=$(first_process "$dataset"; first_process "$runtime")
+    pids=$(first_processes "fluid-system/$dataset" "fluid-system/$runtime")
     kill -STOP $pids
     # What only one that works does.
     kubectl delete configmap hbase-config >/dev/null

@@ -36,11 +36,8 @@ on_readers_node() {
 
 # SIGKILL for the processes of all containers of these pods, at once.
 kill_pods() {
-    local pod number pids=()
-    for pod in "$@"; do
-        number=$(node_number "$(kubectl get pod -n "${pod%/*}" "${pod#*/}" -o 'jsonpath={.spec.nodeName}')")
-        pids+=($(container_pids "$number" "$pod"))
-    done
+    local pids
+    pids=($(first_processes "$@"))
     [ "${#pids[@]}" -gt 0 ] || failed "a process of $*" "there is none"
     kill -KILL "${pids[@]}"
 }
@@ -52,6 +49,14 @@ node_number() {
 
 container_ids() {
     kubectl get pod -n "${1%/*}" "${1#*/}" -o 'jsonpath={range .status.containerStatuses[*]}{.containerID}{"\n"}{end}'
+}
+
+# first_processes NAMESPACE/POD...: of all their containers.
+first_processes() {
+    local pod
+    for pod in "$@"; do
+        container_pids "$(node_number "$(kubectl get pod -n "${pod%/*}" "${pod#*/}" -o 'jsonpath={.spec.nodeName}')")" "$pod"
+    done
 }
 
 # The first processes of a pod's containers, as containerd on its node knows them.
