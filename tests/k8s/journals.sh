@@ -131,13 +131,14 @@ all_pods_lost_keep_the_journal() {
 # second would have told the first what there was.
 wipe_journals() {
     local pod pids
+    for pod in "$@"; do eventually 60 "$pod runs" has_started "$pod"; done
     pids=($(first_processes "${@/#/default/}"))
     [ "${#pids[@]}" = "$#" ] || failed "a process of each of $*" "${pids[*]}"
     kill -STOP "${pids[@]}"
     for pod in "$@"; do rm -rf "$(node_folder "$(node_of "$pod")")"/mnt/journal/*; done
     kubectl delete pod "$@" --force --grace-period=0 >/dev/null 2>&1
     kill -KILL "${pids[@]}" 2>/dev/null || true
-    for pod in "$@"; do
-        eventually 60 "$pod runs again" says '^true$' kubectl get pod "$pod" -o 'jsonpath={.status.containerStatuses[0].started}'
-    done
+    for pod in "$@"; do eventually 60 "$pod runs again" has_started "$pod"; done
 }
+
+has_started() { says '^true$' kubectl get pod "$1" -o 'jsonpath={.status.containerStatuses[0].started}'; }
