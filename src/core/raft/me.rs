@@ -186,6 +186,13 @@ impl Me {
             || self.heard.lock().get(&slot).is_some_and(|(_, last)| last.elapsed() < time)
     }
 
+    /// Whether `node` is us or has answered for `slot` within `time`: not another that fills the slot since, which has no vote
+    /// before it has caught up.
+    pub(super) fn hears_node(&self, slot: u32, node: u64, time: Duration) -> bool {
+        let heard = || self.heard.lock().get(&slot).is_some_and(|(other, _)| *other == node);
+        if slot == self.config.slot { node == self.node().0 } else { self.hears(slot, time) && heard() }
+    }
+
     /// Where another master than `node`, which is at `address`, has answered for `slot` within `time`, if one has.
     pub(super) fn other_in(&self, slot: u32, node: u64, address: &str, time: Duration) -> Option<String> {
         let known = self.raft_address(slot).unwrap_or_default();

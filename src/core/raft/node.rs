@@ -219,6 +219,11 @@ impl Node {
         self.inner.raft.clone()
     }
 
+    #[cfg(test)]
+    pub(super) fn me(&self) -> &Me {
+        &self.inner.me
+    }
+
     /// The cluster this directory belongs to; `None` before the first start is complete.
     #[must_use]
     pub fn mark(&self) -> Option<ClusterMark> {

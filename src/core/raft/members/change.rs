@@ -161,7 +161,8 @@ impl Members {
             return Err(Error::new(Code::InvalidArgument, text));
         }
         self.listen(rest.iter().map(|(_, other)| *other)).await;
-        let answering = rest.iter().filter(|(_, other)| self.me.hears(*other, LATELY)).count();
+        let answers = |(node, slot): &&(u64, u32)| self.me.hears_node(*slot, *node, LATELY);
+        let answering = rest.iter().filter(answers).count();
         if answering * 2 <= rest.len() {
             let text = format!(
                 "without {address} only {answering} of {} masters would answer, which is no majority",
@@ -195,10 +196,11 @@ impl Members {
     pub(in crate::raft) async fn candidate(&self, address: &str) -> Result<u64> {
         let slot = self.slot_at(address)?;
         self.listen([slot].into_iter()).await;
-        if !self.me.hears(slot, LATELY) {
+        let found = self.voters().into_iter().find(|(_, other)| *other == slot).map(|(node, _)| node);
+        let node = found.ok_or_else(|| Error::new(Code::NotFound, format!("{address} does not vote")))?;
+        if !self.me.hears_node(slot, node, LATELY) {
             return Err(Error::new(Code::InvalidArgument, format!("{address} does not answer")));
         }
-        let found = self.voters().into_iter().find(|(_, other)| *other == slot).map(|(node, _)| node);
-        found.ok_or_else(|| Error::new(Code::NotFound, format!("{address} does not vote")))
+        Ok(node)
     }
 }

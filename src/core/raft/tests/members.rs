@@ -259,6 +259,11 @@ async fn changes_that_would_stop_the_cluster_or_mix_masters_up_are_refused() {
     .await;
     let error = cluster.remove(&peers[follower]).await.unwrap_err();
     assert!(error.code == Code::InvalidArgument && error.message.contains("majority"), "{error}");
+    // Nor when somebody answers in its place who has no vote yet, as a master that lost its directory.
+    let nobody = cluster.node(leader).node_id().0.wrapping_add(1);
+    cluster.node(leader).me().heard(other as u32, nobody);
+    let error = cluster.remove(&peers[follower]).await.unwrap_err();
+    assert!(error.code == Code::InvalidArgument && error.message.contains("majority"), "{error}");
     cluster.remove(&peers[other]).await.unwrap();
     cluster.voters(&[leader as u32, follower as u32]).await;
     cluster.propose("two masters").await;
