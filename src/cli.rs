@@ -127,7 +127,7 @@ pub struct DevArgs {
     /// Where to mount; DIR/mnt by default
     #[arg(long, value_name = "DIR")]
     pub mount_point: Option<PathBuf>,
-    /// Mount the storage URI at a path of the namespace; may be repeated. Without any, / is a local folder inside DIR
+    /// Mount the storage URI at a path of the namespace; may be repeated. What is below none lies in a local folder inside DIR
     #[arg(long, value_name = "/PATH=URI")]
     pub mount: Vec<String>,
     /// RPC port of the first master
