@@ -36,12 +36,14 @@ pub(crate) struct Heartbeats {
     answered: Vec<AtomicBool>,
     /// Masters that are told though the configuration does not name them: the others say that they were added.
     added: Mutex<BTreeSet<String>>,
+    /// Masters that turned out to be another cluster's.
+    foreign: Mutex<BTreeSet<String>>,
     failure: watch::Sender<Option<Error>>,
 }
 
 impl Heartbeats {
-    /// Starts to tell every master. `ready` is set once the leading one has answered, `failure` when the masters turn out
-    /// to be another cluster's.
+    /// Starts to tell every master. `ready` is set once the leading one has answered, `failure` when most masters turn
+    /// out to be another cluster's.
     pub(crate) fn start(
         node: &Arc<Node>,
         address: WorkerAddress,
@@ -58,6 +60,7 @@ impl Heartbeats {
             ready,
             answered: masters.iter().map(|_| AtomicBool::new(false)).collect(),
             added: Mutex::default(),
+            foreign: Mutex::default(),
             failure,
         });
         for (number, master) in masters.into_iter().enumerate() {
@@ -101,8 +104,11 @@ impl Heartbeats {
             tokio::select! {
                 () = stop.cancelled() => break,
                 outcome = self.tell(number, master) => match outcome {
-                    Ok(()) => heard = true,
-                    Err(error) if error.code == Code::WrongCluster => {
+                    Ok(()) => {
+                        heard = true;
+                        self.foreign.lock().remove(master);
+                    }
+                    Err(error) if error.code == Code::WrongCluster && self.most_are_foreign(master) => {
                         self.failure.send_replace(Some(error));
                         stop.cancel();
                     }
@@ -119,6 +125,14 @@ impl Heartbeats {
             }
         }
         let _whoever_hears_it = tokio::time::timeout(GOODBYE, self.send(master, true)).await;
+    }
+
+    /// Notes that `master` is another cluster's: one that strayed to the address of ours is not the end of the others.
+    fn most_are_foreign(&self, master: &str) -> bool {
+        let all = self.node.config.masters.len() + self.added.lock().len();
+        let mut foreign = self.foreign.lock();
+        foreign.insert(master.to_owned());
+        foreign.len() * 2 > all
     }
 
     async fn tell(self: &Arc<Heartbeats>, number: Option<usize>, master: &str) -> Result<()> {

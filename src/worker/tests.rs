@@ -310,6 +310,35 @@ async fn a_storage_that_fails_is_asked_again_a_few_times_and_then_its_error_is_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_passes_over_a_stray_master_and_ends_when_most_are_of_another_cluster() {
+    let (cluster, stray, third) = (Cluster::start().await, Cluster::start().await, Cluster::start().await);
+    let mut config = cluster.config("w", 64 * MIB);
+    for other in [&stray, &third] {
+        config.masters.extend(other.config("", 0).masters);
+    }
+    let worker = cluster.worker_with(config).await;
+    stray.set_mark(9);
+    let alive = async {
+        for _ in 0..5 {
+            for one in [&cluster, &stray] {
+                one.master.facts.lock().beats.clear();
+                while one.master.facts.lock().beats.is_empty() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = alive => {}
+        ended = worker.join() => panic!("{ended:?}"),
+    }
+    third.set_mark(9);
+    let ended = tokio::time::timeout(GRACE, worker.join()).await.unwrap().unwrap_err();
+    assert_eq!(ended.code, Code::WrongCluster);
+    worker.shutdown(GRACE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_joins_another_cluster_by_dropping_what_it_cached() {
     let cluster = Cluster::start().await;
     let worker = cluster.worker("w", 64 * MIB).await;

@@ -20,7 +20,7 @@ use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use prost::Message;
 use rand::Rng;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -313,6 +313,7 @@ impl Masters {
         let mut last = Error::new(Code::Unavailable, "none answered yet");
         let since = Instant::now();
         let _over = SearchIsOver(&self.inner);
+        let mut foreign = BTreeSet::new();
         loop {
             self.inner.state.lock().searching = Some(Search { since, last: last.clone() });
             let answer = tokio::time::timeout_at(until, answers.next()).await;
@@ -321,12 +322,19 @@ impl Masters {
             };
             let error = match answer {
                 Ok(channel) => return Ok(self.inner.crown(address, channel)),
-                // Neither will do better elsewhere or later.
-                Err(error) if [Code::WrongCluster, Code::PermissionDenied].contains(&error.code) => {
-                    return Err(error);
-                }
+                // It will not do better elsewhere or later.
+                Err(error) if error.code == Code::PermissionDenied => return Err(error),
                 Err(error) => error,
             };
+            if error.code != Code::WrongCluster {
+                foreign.remove(&address);
+            } else if addresses.contains(&address) {
+                // One that strayed to the address of ours is not the end of the others.
+                foreign.insert(address.clone());
+                if foreign.len() * 2 > addresses.len() {
+                    return Err(error);
+                }
+            }
             // A named leader that is not of our list is asked once for each time that it is named.
             if !error.leader.is_empty() && !addresses.contains(&error.leader) {
                 answers.push(self.probe_after(Duration::ZERO, LAST_PAUSE, error.leader.clone()));

@@ -60,11 +60,15 @@ struct Cluster {
 
 impl Cluster {
     async fn start(count: usize) -> Cluster {
+        Cluster::of(7, count).await
+    }
+
+    async fn of(id: u8, count: usize) -> Cluster {
         let leader = Arc::new(Mutex::new(String::new()));
         let (mut addresses, mut roles) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let master = Arc::new(Master {
-                mark: mark(7),
+                mark: mark(id),
                 own: Mutex::default(),
                 leader: Arc::clone(&leader),
                 calls: AtomicUsize::new(0),
@@ -167,6 +171,19 @@ async fn another_cluster_is_refused_for_good() {
     let masters = cluster.masters_at(cluster.addresses.clone(), LONG, Some(mark(8)));
     assert_eq!(version(&masters, 1).await.unwrap_err().code, Code::WrongCluster);
     assert_eq!(masters.channel(&cluster.addresses[0]).await.unwrap_err().code, Code::WrongCluster);
+}
+
+#[tokio::test]
+async fn a_stray_master_at_one_address_is_passed_over_and_most_of_them_are_another_cluster() {
+    let (ours, strays) = (Cluster::start(2).await, Cluster::of(8, 2).await);
+    strays.elect(0);
+    ours.elect(1);
+    let one = [&strays.addresses[..1], &ours.addresses].concat();
+    assert_eq!(version(&ours.masters_at(one, LONG, Some(mark(7))), 5).await.unwrap(), 5);
+    ours.leader.lock().clear();
+    let most = [&strays.addresses, &ours.addresses[..1]].concat();
+    let error = version(&ours.masters_at(most, LONG, Some(mark(7))), 5).await.unwrap_err();
+    assert_eq!(error.code, Code::WrongCluster);
 }
 
 #[tokio::test]
