@@ -131,9 +131,9 @@ ROLE +\\| SERVER ADDRESS
 }
 
 check_control_key() {
-    local worker
+    local worker seen
     worker=$(kubectl get pod -l release=hbase,role=goosefs-worker -o 'jsonpath={.items[0].metadata.name}')
-    kubectl exec hbase-master-1 -- goosefs fsadmin journal checkpoint >"$K8S_RUN/said" || failed "masters are administered in their pods" "$(cat "$K8S_RUN/said")"
+    seen=$(kubectl exec hbase-master-1 -- goosefs fsadmin journal checkpoint 2>&1) || failed "masters are administered in their pods" "$seen"
     passed "masters are administered in their pods"
     refuses "elsewhere the name root is not enough" "takes the control key of the masters" \
         kubectl exec "$worker" -- goosefs fsadmin journal checkpoint
