@@ -77,10 +77,9 @@ impl Position {
         if answer.overrun || unseen {
             return vec![Event::Overrun];
         }
-        let event = |change: Change| match change.session {
-            0 => Event::Changed(change),
-            by if by == session => Event::Own(change),
-            _ => Event::Changed(change),
+        let event = |change: Change| match change.session != 0 && change.session == session {
+            true => Event::Own(change),
+            false => Event::Changed(change),
         };
         answer.changes.into_iter().map(event).collect()
     }

@@ -100,11 +100,18 @@ impl Device {
 
     fn notify(&self, what: &str, number: i32, parts: &[&[u8]]) {
         let Some(message) = notification(number, parts) else { return };
-        let _telling = self.telling.lock();
-        if !self.hushed.load(Ordering::Relaxed) {
+        self.in_turn(|| {
             self.tell(what, |channel| {
                 nix::unistd::write(channel, &message).map(drop).map_err(io::Error::from)
             });
+        });
+    }
+
+    /// Tells one thing at a time, and nothing any more once it is hushed.
+    fn in_turn(&self, tell: impl FnOnce()) {
+        let _telling = self.telling.lock();
+        if !self.hushed.load(Ordering::Relaxed) {
+            tell();
         }
     }
 
@@ -143,7 +150,7 @@ fn notification(number: i32, parts: &[&[u8]]) -> Option<Vec<u8>> {
     let length = 16 + parts.iter().map(|part| part.len()).sum::<usize>();
     let length = u32::try_from(length).ok()?;
     let header = [&length.to_ne_bytes()[..], &number.to_ne_bytes(), &0_u64.to_ne_bytes()];
-    Some([&header.concat(), &parts.concat()].map(Vec::as_slice).concat())
+    Some([header.concat(), parts.concat()].concat())
 }
 
 impl Kernel for Device {
@@ -175,13 +182,11 @@ impl Kernel for Device {
         let Some(message) = notification(INVAL_ENTRY, &[&parts.concat(), name.as_bytes(), &[0]]) else {
             return;
         };
-        let _telling = self.telling.lock();
-        if self.hushed.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Some(teller) = &*self.teller.lock() {
-            self.was_told("entry", teller.tell(message));
-        }
+        self.in_turn(|| {
+            if let Some(teller) = &*self.teller.lock() {
+                self.was_told("entry", teller.tell(message));
+            }
+        });
     }
 
     fn node_changed(&self, node: u64) {

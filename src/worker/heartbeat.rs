@@ -99,6 +99,7 @@ impl Heartbeats {
         let mut heard = true;
         loop {
             if number.is_none() && !self.added.lock().contains(master) {
+                self.foreign.lock().remove(master);
                 return;
             }
             tokio::select! {

@@ -13,11 +13,13 @@ hold_open() {
 # What is cached where, to be told beside a failure.
 cached_at() { kubectl exec rounds-master-0 -- bash -c 'goosefs fs ls /rounds; goosefs fsadmin report capacity'; }
 
-# Opens so far that the FUSE process of this pod left to the kernel.
-opens_by_the_kernel() {
-    kubectl exec "$1" -- bash -c 'exec 3<>/dev/tcp/127.0.0.1/26005; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3
-        awk "/^goosefs_fuse_opens_total.*\"passthrough\"/ {n = \$2} END {print n + 0}" <&3'
+# What a FUSE pod counts.
+fuse_metrics() {
+    kubectl exec "$1" -- bash -c 'exec 3<>/dev/tcp/127.0.0.1/26005; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3'
 }
+
+# Opens so far that the FUSE process of this pod left to the kernel.
+opens_by_the_kernel() { fuse_metrics "$1" | awk '/^goosefs_fuse_opens_total.*"passthrough"/ {n = $2} END {print n + 0}'; }
 
 is_cached() { [[ $(kubectl exec rounds-master-0 -- goosefs fs ls "$1") == *"$2% "* ]]; }
 

@@ -50,8 +50,7 @@ handed_out() {
     kubectl exec reader -- cat /data/hbase/RELEASENOTES.md >/dev/null
     node=$(kubectl get pod reader -o 'jsonpath={.spec.nodeName}')
     fuse=$(kubectl get pod -l release=mine,role=goosefs-fuse --field-selector "spec.nodeName=$node" -o name)
-    says 'way="passthrough"\} [1-9]' kubectl exec "$fuse" -- \
-        bash -c 'exec 3<>/dev/tcp/127.0.0.1/26005; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; grep goosefs_fuse_opens <&3'
+    says 'goosefs_fuse_opens_total\{way="passthrough"\} [1-9]' fuse_metrics "$fuse"
 }
 
 files_have_its_name() {

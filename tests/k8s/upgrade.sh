@@ -24,20 +24,14 @@ no_pod_of() {
     [ -z "$left" ] && rounds_are_whole
 }
 
-# The masters' names and uids.
-master_pods() {
-    kubectl get pod -l app=goosefs,release=rounds,role=goosefs-master \
-        -o 'jsonpath={range .items[*]}{.metadata.name} {.metadata.uid}{"\n"}{end}' | sort
-}
-
-# Says again and again which master leads while it is the only one left of `master_pods` before. Who led when all began says
+# Says again and again which master leads while it is the only one left of `pods` before. Who led when all began says
 # nothing: a busy machine has elections.
 say_last_leader() {
     local before=$1 left leader
     while sleep 0.5; do
         leader=$(kubectl get goosefsruntime rounds -o 'jsonpath={.status.leader}')
-        left=$(comm -12 <(echo "$before") <(master_pods))
-        [[ $left != "${leader%:*} "* || $left == *$'\n'* ]] || echo "${left% *}"
+        left=$(comm -12 <(echo "$before") <(pods rounds master))
+        [[ $left != "${leader%:*} "* || $left == *$'\n'* ]] || echo "${left%% *}"
     done
 }
 
@@ -52,7 +46,7 @@ upgrade_image() {
     losses=$(quorum_losses)
     first=$(kubectl exec rounds-master-0 -- goosefs version)
     equals "nine pods have the first build" "9 $first" "$(versions rounds)"
-    masters=$(master_pods)
+    masters=$(pods rounds master)
     say_last_leader "$masters" >"$K8S_RUN/last-leader" 2>/dev/null &
     watch=$!
     seen=$(helm upgrade "${RELEASE[@]}" --set image.tag=next 2>&1) || failed "helm upgrade to the next build" "$seen"

@@ -87,7 +87,7 @@ impl Selection {
 
     /// Considers one candidate.
     pub fn offer(&mut self, policy: &dyn Policy, candidate: Candidate) {
-        if candidate.bytes == 0 {
+        if !self.wants(policy, &candidate) {
             return;
         }
         self.total += candidate.bytes;

@@ -189,8 +189,11 @@ impl Me {
     /// Whether `node` is us or has answered for `slot` within `time`: not another that fills the slot since, which has no vote
     /// before it has caught up.
     pub(super) fn hears_node(&self, slot: u32, node: u64, time: Duration) -> bool {
-        let heard = || self.heard.lock().get(&slot).is_some_and(|(other, _)| *other == node);
-        if slot == self.config.slot { node == self.node().0 } else { self.hears(slot, time) && heard() }
+        if slot == self.config.slot {
+            return node == self.node().0;
+        }
+        let heard = self.heard.lock();
+        heard.get(&slot).is_some_and(|(other, last)| *other == node && last.elapsed() < time)
     }
 
     /// Where another master than `node`, which is at `address`, has answered for `slot` within `time`, if one has.
