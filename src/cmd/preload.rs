@@ -36,18 +36,25 @@ pub(super) async fn begin(client: &Client, path: &NsPath, options: PreloadOption
     }
 }
 
-/// Waits for the end of a job, with a bar on a terminal.
+/// Waits for the end of a job, with a bar on a terminal. What keeps it from going on is told on standard error.
 ///
 /// # Errors
 /// The masters'.
 pub(super) async fn follow(client: &Client, id: u64) -> Result<Preload> {
     let mut bar: Option<Progress> = None;
     let mut shown = 0;
+    let mut told = String::new();
     loop {
         let preload = client.preloads().one(id, false).await?;
         if preload.state() != PreloadState::Running {
             drop(bar);
             return client.preloads().one(id, true).await;
+        }
+        if preload.reason != told {
+            told = preload.reason;
+            if !told.is_empty() {
+                eprintln!("job {id}: {told}");
+            }
         }
         let progress = preload.progress.unwrap_or_default();
         if progress.counted {

@@ -217,8 +217,8 @@ impl Filesystem for Ops {
     fn forget(&self, _: &Request, _: INodeNo, _: u64) {}
 
     fn getattr(&self, request: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let (fs, answer) = (self.fs.clone(), self.fs.clone());
-        let work = async move { fs.getattr(node.0).await };
+        let (fs, answer, who) = (self.fs.clone(), self.fs.clone(), who(request));
+        let work = async move { fs.getattr(who, node.0).await };
         self.run(request, "getattr", Signals::Interrupting, work, move |outcome| {
             reply_attr(reply, &answer, outcome);
         });

@@ -110,10 +110,11 @@ fn a_port_in_use_is_named_and_dev_takes_everything_down_again() {
         ],
     );
     assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""), "{said:?}");
-    let lines: Vec<&str> = said.stderr.lines().filter(|line| line.contains(&port.to_string())).collect();
+    let lines: Vec<&str> = said.stderr.lines().filter(|line| line.contains(&format!(":{port}"))).collect();
     assert_eq!(lines.len(), 1, "{said:?}");
     let address = format!("127.0.0.1:{port} is already in use");
     assert!(lines[0].contains(&address) && lines[0].contains("choose another port"), "{}", lines[0]);
+    assert!(said.stderr.contains("--port-base moves them all"), "{said:?}");
     assert!(!somebody_runs_on(&dir), "a process stayed");
 }
 

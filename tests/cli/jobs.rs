@@ -1,7 +1,7 @@
 //! Loads that masters carry out: `distributedLoad`, `load --submit`, `--progress`, `--stop`, and `job`.
 
 use super::{GOOSEFS, complains, fails, says, turn};
-use goosefs_harness::{DevCluster, Launch, Said};
+use goosefs_harness::{DevCluster, Launch, MasterProcesses, Said};
 use std::fs;
 
 /// The number behind `before` in what was printed.
@@ -92,4 +92,15 @@ fn a_load_is_submitted_watched_and_stopped() {
     says(&cluster.goosefs(&["job", "ls"]), &[&format!("{id} Load CANCELED")]);
     complains(&cluster.goosefs(&["job", "cancel", &id]), &["has ended"]);
     cluster.finish().unwrap();
+}
+
+#[test]
+fn a_load_that_no_worker_takes_says_what_it_waits_for_and_names_the_files_in_the_end() {
+    let _turn = turn();
+    let masters = MasterProcesses::started(GOOSEFS, 1).unwrap();
+    fs::write(masters.ufs().join("file"), [7; 6000]).unwrap();
+    let said = masters.goosefs(&["fs", "distributedLoad", "/file"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains(": no worker is there: start one"), "{said:?}");
+    assert!(said.stdout.contains("/file: ") && said.stdout.contains("Failed count is 1."), "{said:?}");
 }

@@ -16,6 +16,7 @@ const SOCKET_PATH_MAX: usize = 100;
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) dir: PathBuf,
+    pub(super) port_base: u16,
     pub(super) masters: Vec<Plan>,
     pub(super) workers: Vec<Plan>,
     pub(super) fuse: Option<Plan>,
@@ -70,6 +71,7 @@ impl Layout {
             mounts,
             root_folder,
             socket_folder: socket_folder(&dir),
+            port_base: args.port_base,
             dir,
         };
         let masters = (0..args.masters)

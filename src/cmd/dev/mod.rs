@@ -158,7 +158,7 @@ async fn watch(
         layout.workers.len(),
         layout.dir.display()
     );
-    let come_up = tokio::time::timeout(START_LIMIT, wait_until_ready(cluster, events));
+    let come_up = tokio::time::timeout(START_LIMIT, wait_until_ready(layout, cluster, events));
     match come_up.await {
         Ok(outcome) => outcome?,
         Err(_) => bail!(
@@ -190,6 +190,7 @@ async fn watch(
 }
 
 async fn wait_until_ready(
+    layout: &Layout,
     cluster: &Cluster,
     events: &mut mpsc::UnboundedReceiver<Event>,
 ) -> anyhow::Result<()> {
@@ -201,7 +202,14 @@ async fn wait_until_ready(
             }
             Some(Event::Ended(name, status)) => {
                 let words = cluster.child(&name).map(|child| child.last_words(5)).unwrap_or_default();
-                bail!("{name} did not start: {}\n{}", child::describe(status), words.trim_end());
+                let remedy = match words.contains("already in use") {
+                    true => format!(
+                        "\ngoosefs dev takes its ports from {}: --port-base moves them all",
+                        layout.port_base
+                    ),
+                    false => String::new(),
+                };
+                bail!("{name} did not start: {}\n{}{remedy}", child::describe(status), words.trim_end());
             }
             None => bail!("nothing is left running"),
         }

@@ -10,7 +10,7 @@ use super::me::{Me, wrong_cluster};
 use super::network::Network;
 use super::observe::Lease;
 use super::state::StateMachine;
-use super::types::{MetricsWatch, Slot, Types};
+use super::types::{Membership, MetricsWatch, Slot, Types};
 use super::{ClusterMark, Leader, Quorum, Server};
 use crate::error::{Code, Error, Result};
 use crate::proto::raft as wire;
@@ -53,16 +53,15 @@ impl Members {
         Some(self.me.leader(node, metrics.membership_config.get_node(&node)?.0))
     }
 
-    /// Who votes and who of them answers.
+    /// Who votes and who of them answers. While a change is half-way, who votes both before and after it: another master
+    /// cannot stand in yet for one of these that is lost.
     pub(super) fn quorum(&self) -> Quorum {
         let leader = self.leader();
-        let voters = self.voters();
-        let mut slots: Vec<u32> = voters.iter().map(|(_, slot)| *slot).collect();
-        slots.sort_unstable();
-        slots.dedup();
+        let (slots, lasting) = electorate(self.metrics.borrow_watched().membership_config.membership());
         let server = |slot: u32| {
             let place = self.me.place(slot).unwrap_or_default();
-            let available = self.me.hears(slot, LATELY);
+            let answers = |(node, its): &(u64, u32)| *its == slot && self.me.hears_node(slot, *node, LATELY);
+            let available = lasting.iter().any(answers);
             // Who led last is remembered until another does, be it dead or cut off.
             let leads = leader.as_ref().is_some_and(|leader| leader.slot == slot)
                 && if slot == self.me.config.slot { self.lease.check().is_ok() } else { available };
@@ -269,4 +268,16 @@ impl Members {
             tokio::time::sleep(ROUND / 4).await;
         }
     }
+}
+
+/// The slots that vote before and after a change that is under way, and the node id and slot of the masters that do.
+pub(super) fn electorate(membership: &Membership) -> (BTreeSet<u32>, Vec<(u64, u32)>) {
+    let configs = membership.get_joint_config();
+    let slot_of = |node: u64| membership.get_node(&node).map(|place| place.0);
+    let voters = || membership.voter_ids().filter_map(|node| Some((node, slot_of(node)?)));
+    let votes_throughout =
+        |slot: &u32| configs.iter().all(|set| set.iter().any(|node| slot_of(*node) == Some(*slot)));
+    let slots = voters().map(|(_, slot)| slot).filter(votes_throughout).collect();
+    let lasting = voters().filter(|(node, _)| configs.iter().all(|set| set.contains(node))).collect();
+    (slots, lasting)
 }

@@ -189,7 +189,7 @@ impl Fs {
             change.group = Some(self.owners.names(set.uid.unwrap_or(who.uid), gid).await.1);
         }
         if change == AttrChange::default() {
-            return self.getattr(node).await;
+            return self.getattr(who, node).await;
         }
         let caller = self.caller(who).await;
         let mtime_ms = change.mtime_ms;

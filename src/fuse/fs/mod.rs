@@ -278,20 +278,20 @@ impl Fs {
         Err(Error::new(Code::Stale, format!("{name} is replaced again and again")))
     }
 
-    /// Attributes of a node. A file that was removed or replaced while it is open here still has its last ones, without
-    /// a name.
+    /// Attributes of a node. A file that was removed or replaced while it is open here, or held for an open, still has its
+    /// last ones, without a name.
     ///
     /// # Errors
     /// `Stale` when the node is gone, so that the kernel looks the path up again.
-    pub async fn getattr(&self, node: u64) -> Result<Stat> {
+    pub async fn getattr(&self, who: Who, node: u64) -> Result<Stat> {
         if let Some(attr) = self.known(node) {
             return Ok(self.stat(&attr).await);
         }
         match self.ask_or_recall(node).await {
             Ok(attr) => Ok(self.stat(&attr).await),
-            Err(error) if is_gone(error.code) => match self.open_attr(node) {
+            Err(error) if is_gone(error.code) => match self.last_attr(node) {
                 Some(attr) => Ok(Stat { links: 0, ..self.stat(&attr).await }),
-                None => Err(stale(node)),
+                None => Err(self.lost_race(who, node)),
             },
             Err(error) => Err(error),
         }
@@ -378,6 +378,19 @@ impl Fs {
     pub(crate) fn take_dir(&self, number: u64) {
         self.dirs.write().remove(&number);
         self.note_closed(number);
+    }
+
+    /// The node is gone: the kernel looks the path up again, and what that finds is held for this thread.
+    pub(crate) fn lost_race(&self, who: Who, node: u64) -> Error {
+        self.races.lost(who.pid, self.clock.monotonic());
+        stale(node)
+    }
+
+    /// The last attributes of a node that is gone, if it is open here or about to be: the kernel may check permissions
+    /// between the look-up that took hold of the bytes and the open.
+    fn last_attr(&self, node: u64) -> Option<Attr> {
+        let held = || self.races.held(node, self.clock.monotonic()).map(|(attr, _)| attr);
+        self.open_attr(node).or_else(held)
     }
 
     /// The last attributes of a node that is open here.

@@ -6,7 +6,7 @@
 
 use super::nameless::descriptor;
 use super::write::Writing;
-use super::{Fs, PATIENCE, Who, is_gone, node, stale};
+use super::{Fs, PATIENCE, Who, is_gone, node};
 use crate::attr::{Kind, kind};
 use crate::backend::{LocalFile, Source};
 use crate::handle::Backing;
@@ -145,8 +145,7 @@ impl Fs {
     /// Opens a file that lost its name after the kernel looked it up, if all its bytes can be kept yet. Else the kernel looks
     /// the path up again.
     async fn open_departed(&self, who: Who, node: u64) -> Result<Opened> {
-        let now = self.clock.monotonic();
-        let found = match self.races.held(node, now) {
+        let found = match self.races.held(node, self.clock.monotonic()) {
             Some(held) => Some(held),
             None => match self.departed(node) {
                 Some(attr) => self.keep(&attr).await.ok().map(|kept| (attr, kept)),
@@ -154,8 +153,7 @@ impl Fs {
             },
         };
         let Some((attr, kept)) = found else {
-            self.races.lost(who.pid, now);
-            return Err(stale(node));
+            return Err(self.lost_race(who, node));
         };
         Ok(self.opened_with(who, attr, Want::Direct, Some(kept)))
     }

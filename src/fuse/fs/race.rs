@@ -1,9 +1,9 @@
 //! Opens that race with renames and removals of the same name.
 //!
-//! The kernel looks a name up and opens what it found in two requests; in between the file may be replaced and its bytes
-//! dropped. Answered with ESTALE, it tries once more, and a program sees the second ESTALE. So the look-up of a thread
-//! that has just lost such a race takes hold of the bytes before it answers ([`Races::hold`]), and the open that follows
-//! finds them, whatever has become of the name.
+//! The kernel looks a name up, asks for attributes if its own may be old, and opens what it found; in between the file may
+//! be replaced and its bytes dropped. Answered with ESTALE, it tries once more, and a program sees the second ESTALE. So the
+//! look-up of a thread that has just lost such a race takes hold of the bytes before it answers ([`Races::hold`]), and what
+//! follows finds them, whatever has become of the name.
 //!
 //! The other way round, a call of this mount that takes a name off a file keeps the bytes of whoever has the file open
 //! ([`super::nameless`]). An open that is just being made is not seen by it; so the open waits, once it can be seen, for

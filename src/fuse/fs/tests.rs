@@ -98,7 +98,7 @@ async fn what_others_change_is_told_to_the_kernel_and_forgotten() {
     cluster.put("f", b"newer").expect("a replacement");
     until("the kernel knows", || kernel.changed.lock().contains(&format!("node {}", old.node))).await;
     until("the kernel knows", || kernel.changed.lock().contains(&"1/f".to_owned())).await;
-    assert_eq!(fs.getattr(old.node).await.expect_err("gone").code, Code::Stale);
+    assert_eq!(fs.getattr(ME, old.node).await.expect_err("gone").code, Code::Stale);
     let new = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
     assert_ne!(new.node, old.node);
     assert_eq!(new.size, 5);
@@ -178,6 +178,28 @@ async fn whoever_lost_a_race_for_a_name_wins_the_next_one() {
     let newer = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
     replace(b"newest");
     fs.forget_attr(newer.node);
+    assert_eq!(fs.getattr(ME, newer.node).await.expect("the kernel checks permissions first").links, 0);
+    let opened = fs.open(ME, newer.node, libc::O_RDONLY).await.expect("held since the look-up");
+    assert_eq!(fs.read(opened.handle, 0, 100).await.expect("read"), "newer");
+    fs.release(opened.handle).await.expect("release");
+}
+
+#[tokio::test]
+async fn who_lost_a_race_while_permissions_were_checked_wins_the_next_one_too() {
+    let bench = bench();
+    let Bench { cluster, fs, .. } = &bench;
+    let replace = |bytes: &[u8]| {
+        cluster.evict("f").expect("the worker drops it");
+        cluster.put("f", bytes).expect("a replacement");
+    };
+    cluster.put("f", b"old").expect("a file");
+    let old = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    replace(b"newer");
+    fs.forget_attr(old.node);
+    assert_eq!(fs.getattr(ME, old.node).await.expect_err("gone").code, Code::Stale);
+    let newer = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+    replace(b"newest");
+    fs.forget_attr(newer.node);
     let opened = fs.open(ME, newer.node, libc::O_RDONLY).await.expect("held since the look-up");
     assert_eq!(fs.read(opened.handle, 0, 100).await.expect("read"), "newer");
     fs.release(opened.handle).await.expect("release");
@@ -213,10 +235,10 @@ async fn an_open_file_that_was_removed_has_attributes_and_no_name() {
     cluster.evict("f").expect("the worker drops it");
     fs.remove(ME, node::ROOT, "f", false).await.expect("unlink");
     fs.forget_attr(stat.node);
-    let shown = fs.getattr(stat.node).await.expect("still open");
+    let shown = fs.getattr(ME, stat.node).await.expect("still open");
     assert_eq!((shown.size, shown.links), (5, 0));
     fs.release(opened.handle).await.expect("release");
-    assert_eq!(fs.getattr(stat.node).await.expect_err("gone").code, Code::Stale);
+    assert_eq!(fs.getattr(ME, stat.node).await.expect_err("gone").code, Code::Stale);
     assert_eq!(fs.open(ME, stat.node, libc::O_RDONLY).await.expect_err("gone").code, Code::Stale);
 }
 
@@ -230,7 +252,7 @@ async fn two_writers_share_one_file_and_the_last_completes_it() {
     fs.write(second.handle, 3, Bytes::from_static(b"two")).await.expect("write");
     fs.release(first.handle).await.expect("release");
     assert_eq!(cluster.completed("f"), Some((false, 0)));
-    assert_eq!(fs.getattr(stat.node).await.expect("stat").size, 6);
+    assert_eq!(fs.getattr(ME, stat.node).await.expect("stat").size, 6);
     fs.release(second.handle).await.expect("release");
     assert_eq!(cluster.completed("f"), Some((true, 6)));
     assert!(fs.writing.lock().is_empty());
@@ -265,7 +287,7 @@ async fn a_size_that_cannot_be_set_changes_nothing_else() {
     let stat = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
     let set = SetAttr { size: Some(3), mode: Some(0o600), ..SetAttr::default() };
     assert_eq!(fs.setattr(ME, stat.node, set).await.expect_err("size").code, Code::Unimplemented);
-    let after = fs.getattr(stat.node).await.expect("stat");
+    let after = fs.getattr(ME, stat.node).await.expect("stat");
     assert_eq!((after.size, after.perm), (5, 0o755));
     assert!(fs.writing.lock().is_empty());
     assert_eq!(cluster.completed("f"), Some((true, 5)));

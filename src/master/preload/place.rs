@@ -42,6 +42,11 @@ impl Place {
         ordered
     }
 
+    /// Whether no worker takes anything.
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.workers.ring().is_empty()
+    }
+
     /// Sets `bytes` aside on a worker; false when it has no room for them.
     pub(super) fn reserve(&self, worker: &Worker, bytes: u64) -> bool {
         let mut placed = self.placed.lock();

@@ -187,7 +187,10 @@ impl Run {
     }
 
     async fn report(&mut self) -> Result<()> {
-        self.advance(PreloadState::Running, "").await
+        let nobody = self.loader.place.is_nowhere();
+        let reason =
+            if nobody { "no worker is there: start one; files are tried again for a while" } else { "" };
+        self.advance(PreloadState::Running, reason).await
     }
 
     async fn end(&mut self, state: PreloadState, reason: &str) -> Result<()> {

@@ -2,14 +2,17 @@
 
 use super::address;
 use super::options::Options;
+use super::turns::Turns;
 use super::version::text;
 use crate::requests;
 use crate::wrap::Backoff;
 use goosefs_core::{Code, Error, Result};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+};
+use reqwest::{Method, Response, StatusCode, Version};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use url::Url;
 
 /// How many redirects are followed for one request.
@@ -22,6 +25,7 @@ pub(super) struct Client {
     http: reqwest::Client,
     options: Options,
     told_without_ranges: AtomicBool,
+    turns: Turns,
 }
 
 impl Client {
@@ -36,7 +40,13 @@ impl Client {
         // A compressed body has other lengths and ranges than the file.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let http = requests::built(connections.referer(false).default_headers(headers))?;
-        Ok(Client { base, http, options: options.clone(), told_without_ranges: AtomicBool::new(false) })
+        Ok(Client {
+            base,
+            http,
+            options: options.clone(),
+            told_without_ranges: AtomicBool::new(false),
+            turns: Turns::new(),
+        })
     }
 
     /// The mounted address; it ends with a slash.
@@ -104,13 +114,27 @@ impl Client {
     async fn attempt(&self, method: &Method, url: &Url, headers: &HeaderMap) -> Result<Response> {
         let request = self.http.request(method.clone(), url.clone()).headers(headers.clone());
         let limit = self.options.header_timeout;
+        let turn = self.turns.next().await;
+        let begun = Instant::now();
         match tokio::time::timeout(limit, request.send()).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => {
+                self.turns.answered(turn, keeps_connection(&answer), begun.elapsed());
+                Ok(answer)
+            }
             Ok(Err(cause)) => Err(failed(&format!("{method} {url}"), cause)),
             Err(_) => {
                 Err(Error::new(Code::DeadlineExceeded, format!("{method} {url}: no answer in {limit:?}")))
             }
         }
+    }
+}
+
+/// RFC 9112, 9.3.
+fn keeps_connection(answer: &Response) -> bool {
+    let said = text(answer.headers(), CONNECTION).unwrap_or("").to_ascii_lowercase();
+    match answer.version() {
+        Version::HTTP_09 | Version::HTTP_10 => said.contains("keep-alive"),
+        _ => !said.contains("close"),
     }
 }
 

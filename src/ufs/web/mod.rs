@@ -12,6 +12,7 @@ mod listing;
 mod look;
 mod options;
 mod read;
+mod turns;
 mod version;
 
 pub(crate) use options::{ALLOWED, Options, PREFIX};

@@ -4,9 +4,11 @@ use super::cluster::{Cluster, PATIENCE, wait_until};
 use super::toy::Toy;
 use crate::error::{Code, Error};
 use crate::metrics::Metrics;
+use crate::raft::members::electorate;
+use crate::raft::types::{Membership, Slot};
 use crate::raft::{Node, RaftConfig, Role};
 use crate::task::Tasks;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -312,4 +314,20 @@ async fn a_copy_of_a_directory_is_refused_while_its_master_runs() {
     // A move is what it is once the other has stopped.
     cluster.kill(1).await;
     start(config).await.unwrap().abort().await;
+}
+
+/// A leader that died between the two steps of taking in master 1, and between those of replacing master 0.
+#[test]
+fn while_a_change_is_half_way_only_who_votes_before_and_after_it_counts() {
+    let membership = |configs: &[&[u64]]| {
+        let configs = configs.iter().map(|set| set.iter().copied().collect()).collect::<Vec<BTreeSet<u64>>>();
+        // Node 7 filled slot 0 before node 0 did.
+        let slot_of = |node: u64| if node == 7 { 0 } else { node as u32 };
+        let nodes =
+            configs.iter().flatten().map(|node| (*node, Slot(slot_of(*node)))).collect::<BTreeMap<_, _>>();
+        electorate(&Membership::new(configs, nodes).unwrap())
+    };
+    assert_eq!(membership(&[&[0, 1, 2]]), (BTreeSet::from([0, 1, 2]), vec![(0, 0), (1, 1), (2, 2)]));
+    assert_eq!(membership(&[&[0, 2], &[0, 1, 2]]), (BTreeSet::from([0, 2]), vec![(0, 0), (2, 2)]));
+    assert_eq!(membership(&[&[7, 1, 2], &[0, 1, 2]]), (BTreeSet::from([0, 1, 2]), vec![(1, 1), (2, 2)]));
 }

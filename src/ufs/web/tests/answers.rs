@@ -221,3 +221,23 @@ async fn redirects_are_followed_below_the_mount_only() {
         assert!(error.message.contains(names), "{error}");
     }
 }
+
+/// Python's `http.server` listens with a backlog of 5; what comes beyond it waits a second or more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_closes_after_each_answer_is_not_flooded_with_connections() {
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (counted, seen) = (under_way.clone(), most.clone());
+    let server = Scripted::start(move |request| {
+        seen.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(2));
+        counted.fetch_sub(1, Ordering::SeqCst);
+        Answer::file(request, &[7; 100], TAG)
+    });
+    let server = server.unwrap();
+    let ufs = mounted(&server.uri(), &[]);
+    let looks = (0..64).map(async |_| ufs.stat("f").await);
+    assert!(futures::future::join_all(looks).await.iter().all(Result::is_ok));
+    let most = most.load(Ordering::SeqCst);
+    assert!((2..=8).contains(&most), "{most} at once");
+}
