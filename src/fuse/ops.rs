@@ -126,6 +126,9 @@ fn report(fs: &Fs, name: &str, error: &Error) -> Errno {
     Errno::from_i32(errno(error))
 }
 
+/// In the number of a request that the kernel makes again (`FUSE_UNIQUE_RESEND` in include/uapi/linux/fuse.h).
+const AGAIN: u64 = 1 << 63;
+
 /// Who calls. With idmapped mounts the kernel names callers only where something is created (`fuse_get_req` in
 /// fs/fuse/dev.c); it has checked their permissions then, so the mount's own user asks the masters.
 fn who(request: &Request) -> Who {
@@ -134,7 +137,17 @@ fn who(request: &Request) -> Who {
         uid: or_own(request.uid(), Uid::effective().as_raw()),
         gid: or_own(request.gid(), Gid::effective().as_raw()),
         pid: request.pid(),
+        request: request.unique().0 & !AGAIN,
     }
+}
+
+/// Who opens something: what an earlier process opened for this very request is closed.
+fn opener(fs: &Fs, request: &Request) -> Who {
+    let who = who(request);
+    if request.unique().0 & AGAIN != 0 {
+        fs.asked_again(who.request);
+    }
+    who
 }
 
 /// Names are text of at most 255 bytes in this file system (the kernel lets longer ones come here); others cannot be
@@ -338,7 +351,8 @@ impl Filesystem for Ops {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let (fs, answer, who, name) = (self.fs.clone(), self.fs.clone(), who(request), text(name));
+        let (fs, answer, name) = (self.fs.clone(), self.fs.clone(), text(name));
+        let who = opener(&fs, request);
         let work = async move { fs.create(who, parent.0, &name?, mode, flags).await };
         self.run(request, "create", Signals::Fatal, work, move |outcome| match outcome {
             Ok((stat, opened)) => reply_create(reply, &answer, &stat, &opened),
@@ -347,7 +361,7 @@ impl Filesystem for Ops {
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let (fs, who) = (self.fs.clone(), who(request));
+        let (fs, who) = (self.fs.clone(), opener(&self.fs, request));
         if let Some(opened) = fs.open_at_once(who, node.0, flags.0) {
             return reply_open(reply, &opened);
         }
@@ -425,7 +439,7 @@ impl Filesystem for Ops {
     }
 
     fn opendir(&self, request: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.fs.opendir(who(request), node.0) {
+        match self.fs.opendir(opener(&self.fs, request), node.0) {
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
             Err(error) => reply.error(report(&self.fs, "opendir", &error)),
         }

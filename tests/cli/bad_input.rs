@@ -60,6 +60,7 @@ fn flags_of_dev_that_cannot_be_leave_no_directory_behind() {
     fs::write(home.path().join("file"), "").unwrap();
     for (flags, words) in [
         (&["--worker-quota", "2X"][..], &["--worker-quota 2X", "512MB or 2GB"][..]),
+        (&["--worker-quota", "512"], &["--worker-quota 512", "1MB at least"]),
         (&["--mount", "/x=ftp://h/"], &["--mount /x=ftp://h/", "\"ftp\"", "https://host[:port]/path/"]),
         (&["--mount", "/x=http://"], &["--mount /x=http://", "\"http://\"", "http://host[:port]/path/"]),
         (&["--mount", "nothing"], &["--mount nothing", "/path=URI"]),

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// Longest path of a Unix socket (`sun_path`, unix(7)), less some room.
 const SOCKET_PATH_MAX: usize = 100;
 
+/// Less is a number without its unit.
+const SMALLEST_QUOTA: u64 = 1 << 20;
+
 /// A dev cluster on paper.
 #[derive(Debug)]
 pub(super) struct Layout {
@@ -51,10 +54,10 @@ impl Layout {
     /// Plans the cluster that `args` describe; `define` are `-D`s for every process.
     pub(super) fn new(args: &DevArgs, define: &[String]) -> anyhow::Result<Layout> {
         goosefs_ufs::secret::check_command_line(define)?;
-        let quota = value::size(&args.worker_quota).filter(|bytes| *bytes > 0);
+        let quota = value::size(&args.worker_quota).filter(|bytes| *bytes >= SMALLEST_QUOTA);
         ensure!(
             quota.is_some(),
-            "--worker-quota {}: it takes a size such as 512MB or 2GB",
+            "--worker-quota {}: it takes a size such as 512MB or 2GB, 1MB at least",
             args.worker_quota
         );
         let dir = std::path::absolute(&args.dir).with_context(|| format!("--dir {}", args.dir.display()))?;

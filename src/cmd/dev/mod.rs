@@ -158,6 +158,13 @@ async fn watch(
         layout.workers.len(),
         layout.dir.display()
     );
+    if layout.masters.len() > 1 && layout.masters.len() % 2 == 0 {
+        let masters = layout.masters.len();
+        eprintln!(
+            "{masters} masters survive the loss of no more than {} do: an odd number is better",
+            masters - 1
+        );
+    }
     let come_up = tokio::time::timeout(START_LIMIT, wait_until_ready(layout, cluster, events));
     match come_up.await {
         Ok(outcome) => outcome?,

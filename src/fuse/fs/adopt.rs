@@ -3,9 +3,9 @@
 //! Reading goes on as if nothing had happened. What that process was writing is known to nobody: such a file fails at the
 //! next write, flush or fsync, so that no program takes lost bytes for written ones.
 
-use super::Fs;
 use super::dir::DirHandle;
 use super::open::Handle;
+use super::{Fs, Who};
 use crate::handle::modes::Way;
 use crate::handle::{Backing, Lease};
 use crate::park::table::Table;
@@ -37,6 +37,9 @@ impl Fs {
     pub(crate) fn adopt(&self, open: &[OpenRecord]) -> BTreeSet<u32> {
         let mut backings: HashMap<u32, Arc<Backing>> = HashMap::new();
         for record in open {
+            if record.request != 0 {
+                self.adopted.lock().insert(record.request, record.handle);
+            }
             if record.directory {
                 match DirHandle::new(record.node) {
                     Ok(dir) => drop(self.dirs.write().insert(record.handle, Arc::new(dir))),
@@ -59,12 +62,22 @@ impl Fs {
                 open_record::Way::Through => Way::Through(backing()),
             };
             self.opens.lock().modes.adopt(record.node, &way);
-            let who = super::Who { uid: record.uid, gid: record.gid, pid: 0 };
+            let who = Who { uid: record.uid, gid: record.gid, pid: 0, request: record.request };
             let handle = Handle::adopted(record.node, attr, way, who, record.writing);
             self.handles.write().insert(record.handle, Arc::new(handle));
             self.metrics.handles.inc();
         }
         backings.into_keys().collect()
+    }
+
+    /// The kernel makes this request again: what the process before opened for it was never answered, and nobody will close
+    /// that. Left open, it would decide how the file may be opened for as long as the mount lives.
+    pub(crate) fn asked_again(&self, request: u64) {
+        let Some(number) = self.adopted.lock().remove(&request) else { return };
+        match self.take_handle(number) {
+            Ok(handle) => self.closed(handle.node(), handle.way()),
+            Err(_) => self.take_dir(number),
+        }
     }
 
     /// Remembers a file that is about to be open.
@@ -88,13 +101,21 @@ impl Fs {
             writing: handle.writing.is_some() || handle.is_lost(),
             uid: handle.who.uid,
             gid: handle.who.gid,
+            request: handle.who.request,
         });
     }
 
     /// Remembers a directory that is about to be open.
-    pub(super) fn note_open_dir(&self, number: u64, node: u64) {
+    pub(super) fn note_open_dir(&self, number: u64, who: Who, node: u64) {
         if let Some(table) = self.table.get() {
-            table.opened(&OpenRecord { handle: number, directory: true, node, ..OpenRecord::default() });
+            let request = who.request;
+            table.opened(&OpenRecord {
+                handle: number,
+                directory: true,
+                node,
+                request,
+                ..OpenRecord::default()
+            });
         }
     }
 

@@ -68,8 +68,8 @@ impl Fs {
     ///
     /// # Errors
     /// `NotDirectory`.
-    pub fn opendir(&self, _who: Who, node: u64) -> Result<u64> {
-        Ok(self.insert_dir(Arc::new(DirHandle::new(node)?)))
+    pub fn opendir(&self, who: Who, node: u64) -> Result<u64> {
+        Ok(self.insert_dir(who, Arc::new(DirHandle::new(node)?)))
     }
 
     /// Closes a directory.

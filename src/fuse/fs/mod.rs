@@ -68,6 +68,8 @@ pub struct Who {
     pub gid: u32,
     /// Number of the thread; 0 when it has none that is known here.
     pub pid: u32,
+    /// The kernel's number of the request; 0 when it made none.
+    pub request: u64,
 }
 
 /// Which files are open how, and which closed ones are kept.
@@ -107,6 +109,8 @@ pub struct Fs {
     next_handle: AtomicU64,
     /// Where what is open is kept for the next process, if there is a holder.
     table: OnceLock<Arc<Table>>,
+    /// Handles of an earlier process by the requests that asked for them.
+    adopted: Mutex<HashMap<u64, u64>>,
 }
 
 impl fmt::Debug for Fs {
@@ -149,6 +153,7 @@ impl Fs {
             root: RwLock::default(),
             next_handle: AtomicU64::new(1),
             table: OnceLock::new(),
+            adopted: Mutex::default(),
         })
     }
 
@@ -278,8 +283,8 @@ impl Fs {
         Err(Error::new(Code::Stale, format!("{name} is replaced again and again")))
     }
 
-    /// Attributes of a node. A file that was removed or replaced while it is open here, or held for an open, still has its
-    /// last ones, without a name.
+    /// Attributes of a node. A file that was removed or replaced while it is open here, or held for this thread's open, still
+    /// has its last ones, without a name.
     ///
     /// # Errors
     /// `Stale` when the node is gone, so that the kernel looks the path up again.
@@ -289,7 +294,7 @@ impl Fs {
         }
         match self.ask_or_recall(node).await {
             Ok(attr) => Ok(self.stat(&attr).await),
-            Err(error) if is_gone(error.code) => match self.last_attr(node) {
+            Err(error) if is_gone(error.code) => match self.last_attr(who, node) {
                 Some(attr) => Ok(Stat { links: 0, ..self.stat(&attr).await }),
                 None => Err(self.lost_race(who, node)),
             },
@@ -364,9 +369,9 @@ impl Fs {
         Ok(taken)
     }
 
-    pub(crate) fn insert_dir(&self, dir: Arc<DirHandle>) -> u64 {
+    pub(crate) fn insert_dir(&self, who: Who, dir: Arc<DirHandle>) -> u64 {
         let number = self.new_handle();
-        self.note_open_dir(number, dir.node());
+        self.note_open_dir(number, who, dir.node());
         self.dirs.write().insert(number, dir);
         number
     }
@@ -386,11 +391,12 @@ impl Fs {
         stale(node)
     }
 
-    /// The last attributes of a node that is gone, if it is open here or about to be: the kernel may check permissions
-    /// between the look-up that took hold of the bytes and the open.
-    fn last_attr(&self, node: u64) -> Option<Attr> {
-        let held = || self.races.held(node, self.clock.monotonic()).map(|(attr, _)| attr);
-        self.open_attr(node).or_else(held)
+    /// The last attributes of a node that is gone, if it is open here or this thread is about to open it: the kernel may
+    /// check permissions between the look-up that took hold of the bytes and the open.
+    fn last_attr(&self, who: Who, node: u64) -> Option<Attr> {
+        let now = self.clock.monotonic();
+        let opens = || self.races.has_lost(who.pid, now).then(|| self.races.held(node, now)).flatten();
+        self.open_attr(node).or_else(|| opens().map(|(attr, _)| attr))
     }
 
     /// The last attributes of a node that is open here.

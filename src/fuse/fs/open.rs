@@ -304,7 +304,7 @@ impl Fs {
         Ok(())
     }
 
-    fn closed(&self, node: u64, way: &Way) {
+    pub(super) fn closed(&self, node: u64, way: &Way) {
         let gone = {
             let mut opens = self.opens.lock();
             let free = opens.modes.close(node, way);

@@ -8,9 +8,10 @@ use crate::testing::TestCluster;
 use bytes::Bytes;
 use goosefs_core::clock::SystemClock;
 use goosefs_core::metrics::Metrics;
+use goosefs_core::proto::internal::OpenRecord;
 use goosefs_core::task::Tasks;
 
-const ME: Who = Who { uid: 0, gid: 0, pid: 1 };
+const ME: Who = Who { uid: 0, gid: 0, pid: 1, request: 0 };
 
 struct Bench {
     cluster: TestCluster,
@@ -179,6 +180,7 @@ async fn whoever_lost_a_race_for_a_name_wins_the_next_one() {
     replace(b"newest");
     fs.forget_attr(newer.node);
     assert_eq!(fs.getattr(ME, newer.node).await.expect("the kernel checks permissions first").links, 0);
+    assert_eq!(fs.getattr(other, newer.node).await.expect_err("it has lost nothing").code, Code::Stale);
     let opened = fs.open(ME, newer.node, libc::O_RDONLY).await.expect("held since the look-up");
     assert_eq!(fs.read(opened.handle, 0, 100).await.expect("read"), "newer");
     fs.release(opened.handle).await.expect("release");
@@ -203,6 +205,30 @@ async fn who_lost_a_race_while_permissions_were_checked_wins_the_next_one_too() 
     let opened = fs.open(ME, newer.node, libc::O_RDONLY).await.expect("held since the look-up");
     assert_eq!(fs.read(opened.handle, 0, 100).await.expect("read"), "newer");
     fs.release(opened.handle).await.expect("release");
+}
+
+#[tokio::test]
+async fn what_was_opened_for_a_request_that_comes_again_is_closed() {
+    for again in [false, true] {
+        let bench = bench();
+        let Bench { cluster, fs, .. } = &bench;
+        cluster.put("f", b"bytes").expect("a file");
+        let stat = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
+        let attr = fs.known(stat.node);
+        let file = OpenRecord { handle: 5, node: stat.node, attr, request: 70, ..OpenRecord::default() };
+        let folder =
+            OpenRecord { handle: 6, directory: true, node: node::ROOT, request: 72, ..OpenRecord::default() };
+        fs.adopt(&[file, folder]);
+        if again {
+            fs.asked_again(70);
+            fs.asked_again(72);
+        }
+        assert_eq!((fs.handle(5).is_ok(), fs.dir(6).is_ok()), (!again, !again));
+        // The kernel mixes no passthrough with the page cache.
+        let opened = fs.open(ME, stat.node, libc::O_RDONLY).await.expect("open");
+        assert_eq!(matches!(opened.way, Way::Passthrough(_)), again);
+        fs.release(opened.handle).await.expect("release");
+    }
 }
 
 #[tokio::test]
