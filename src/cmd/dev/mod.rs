@@ -158,7 +158,7 @@ async fn watch(
         layout.workers.len(),
         layout.dir.display()
     );
-    if layout.masters.len() > 1 && layout.masters.len() % 2 == 0 {
+    if layout.masters.len() > 1 && layout.masters.len().is_multiple_of(2) {
         let masters = layout.masters.len();
         eprintln!(
             "{masters} masters survive the loss of no more than {} do: an odd number is better",
