@@ -502,3 +502,53 @@ fn a_process_that_is_killed_while_it_tells_the_kernel_of_names_is_followed_by_th
         node.ground.block_on(other).unwrap();
     }
 }
+
+/// An open asks masters whether the file is still there after it has noted it, and may be cut off then.
+#[test]
+fn what_was_opened_for_calls_that_a_killed_process_did_not_answer_is_not_open_for_ever() {
+    const READERS: usize = 8;
+    const AT_LEAST: usize = 200;
+    if !can_mount() {
+        return;
+    }
+    let node = Node::new();
+    let _plugin = Plugin::start(&node.ground);
+    let mut process = node.fuse();
+    let stop = Arc::new(AtomicBool::new(false));
+    let opened = Arc::new(AtomicUsize::new(0));
+    let readers: Vec<_> = (0..READERS)
+        .map(|reader| {
+            let (stop, opened) = (stop.clone(), opened.clone());
+            let file = node.ground.source().join(if reader % 2 == 0 { "cold" } else { "other" });
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    drop(File::open(&file).unwrap());
+                    opened.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for _ in 0..8 {
+        let before = opened.load(Ordering::Relaxed);
+        wait_for("files are opened", || opened.load(Ordering::Relaxed) > before + AT_LEAST);
+        process.signal(Signal::SIGKILL);
+        let next = node.fuse();
+        process.wait();
+        process = next;
+    }
+    stop.store(true, Ordering::Relaxed);
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    let adopted = |process: &Process| {
+        let said = process.said();
+        let line = said.lines().rfind(|line| line.contains("goes on with its mount")).unwrap().to_owned();
+        line.rsplit_once("open=").unwrap().1.trim().to_owned()
+    };
+    // The next one is told of all that is open.
+    wait_for("nothing is open for the next process", || {
+        process.signal(Signal::SIGKILL);
+        let next = node.fuse();
+        process.wait();
+        process = next;
+        adopted(&process) == "0"
+    });
+}
