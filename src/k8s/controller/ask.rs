@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Listing one directory may load it from the storage.
 const LISTING: Duration = Duration::from_secs(60);
 
-/// An election takes less.
-const ELECTION: Duration = Duration::from_secs(3);
+/// An election takes less, though the first look meets one who is gone and costs [`PATIENCE`].
+const ELECTION: Duration = Duration::from_secs(4);
 
 /// How soon masters without a leader are asked again.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -120,9 +120,9 @@ pub(super) struct Leader {
     epoch: i64,
 }
 
-/// Asks every master who leads.
+/// Asks every master who leads; takes no longer than [`PATIENCE`].
 pub(super) async fn leader(masters: &[Master], tasks: &Tasks) -> Option<Leader> {
-    let asked = masters.iter().map(|master| async move {
+    let ask = async |master: &Master| {
         let channel = dial(master, tasks).await.ok()?;
         let answer: ClusterResponse = soon(channel.call(method::CLUSTER, &ClusterRequest {})).await?;
         let name = answer.masters.iter().find(|master| master.leader && master.self_)?.rpc.clone();
@@ -130,7 +130,8 @@ pub(super) async fn leader(masters: &[Master], tasks: &Tasks) -> Option<Leader> 
         let epoch = answer.cluster.map(|mark| mark.epoch).unwrap_or_default();
         let (master, slots) = (master.clone(), highest as usize + 1);
         Some(Leader { master, name, channel, slots, epoch: i64::try_from(epoch).unwrap_or(i64::MAX) })
-    });
+    };
+    let asked = masters.iter().map(async |master| tokio::time::timeout(PATIENCE, ask(master)).await.ok()?);
     futures::future::join_all(asked).await.into_iter().flatten().next()
 }
 
