@@ -55,6 +55,14 @@ impl Node {
         process
     }
 
+    /// Kills a FUSE process; the next one, which is there before the kernel has ended it, takes its place.
+    fn replace_killed(&self, process: &mut Process) {
+        process.signal(Signal::SIGKILL);
+        let next = self.fuse();
+        process.wait();
+        *process = next;
+    }
+
     /// The plugin's socket for FUSE processes.
     fn holder(&self) -> PathBuf {
         self.ground.root().join(".goosefs/holder.sock")
@@ -489,10 +497,7 @@ fn a_process_that_is_killed_while_it_tells_the_kernel_of_names_is_followed_by_th
             here.load(Ordering::Relaxed) > before_here + AT_LEAST
                 && elsewhere.load(Ordering::Relaxed) > before_elsewhere + AT_LEAST
         });
-        process.signal(Signal::SIGKILL);
-        let next = node.fuse();
-        process.wait();
-        process = next;
+        node.replace_killed(&mut process);
     }
     stop.store(true, Ordering::Relaxed);
     for writer in writers {
@@ -531,10 +536,7 @@ fn what_was_opened_for_calls_that_a_killed_process_did_not_answer_is_not_open_fo
     for _ in 0..8 {
         let before = opened.load(Ordering::Relaxed);
         wait_for("files are opened", || opened.load(Ordering::Relaxed) > before + AT_LEAST);
-        process.signal(Signal::SIGKILL);
-        let next = node.fuse();
-        process.wait();
-        process = next;
+        node.replace_killed(&mut process);
     }
     stop.store(true, Ordering::Relaxed);
     readers.into_iter().for_each(|reader| reader.join().unwrap());
@@ -545,10 +547,7 @@ fn what_was_opened_for_calls_that_a_killed_process_did_not_answer_is_not_open_fo
     };
     // The next one is told of all that is open.
     wait_for("nothing is open for the next process", || {
-        process.signal(Signal::SIGKILL);
-        let next = node.fuse();
-        process.wait();
-        process = next;
+        node.replace_killed(&mut process);
         adopted(&process) == "0"
     });
 }

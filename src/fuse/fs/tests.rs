@@ -38,6 +38,14 @@ fn bench() -> Bench {
     Bench { cluster, kernel, fs, tasks, _dir: dir }
 }
 
+impl Bench {
+    /// Another file takes the name of `f`, whose bytes are dropped.
+    fn replace(&self, bytes: &[u8]) {
+        self.cluster.evict("f").expect("the worker drops it");
+        self.cluster.put("f", bytes).expect("a replacement");
+    }
+}
+
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..6000 {
         if done() {
@@ -150,8 +158,7 @@ async fn an_open_that_comes_just_after_a_replacement_gets_the_bytes_it_looked_up
     fs.release(opened.handle).await.expect("release");
 
     let newer = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
-    cluster.evict("f").expect("the worker drops it");
-    cluster.put("f", b"newest").expect("a replacement");
+    bench.replace(b"newest");
     fs.forget_attr(newer.node);
     let gone = fs.open(ME, newer.node, libc::O_RDONLY).await.expect_err("nobody has its bytes");
     assert_eq!(gone.code, Code::Stale, "the kernel looks the path up again");
@@ -162,13 +169,9 @@ async fn whoever_lost_a_race_for_a_name_wins_the_next_one() {
     let bench = bench();
     let Bench { cluster, fs, .. } = &bench;
     let other = Who { pid: 2, ..ME };
-    let replace = |bytes: &[u8]| {
-        cluster.evict("f").expect("the worker drops it");
-        cluster.put("f", bytes).expect("a replacement");
-    };
     cluster.put("f", b"old").expect("a file");
     let old = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
-    replace(b"newer");
+    bench.replace(b"newer");
     fs.forget_attr(old.node);
     let lost = fs.open(ME, old.node, libc::O_RDONLY).await.expect_err("gone");
     assert_eq!(lost.code, Code::Stale, "the kernel tries once more");
@@ -177,7 +180,7 @@ async fn whoever_lost_a_race_for_a_name_wins_the_next_one() {
     fs.lookup(other, node::ROOT, "f").await.expect("lookup");
     assert_eq!(cluster.local_calls(), calls, "who lost no race holds nothing");
     let newer = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
-    replace(b"newest");
+    bench.replace(b"newest");
     fs.forget_attr(newer.node);
     assert_eq!(fs.getattr(ME, newer.node).await.expect("the kernel checks permissions first").links, 0);
     assert_eq!(fs.getattr(other, newer.node).await.expect_err("it has lost nothing").code, Code::Stale);
@@ -190,17 +193,13 @@ async fn whoever_lost_a_race_for_a_name_wins_the_next_one() {
 async fn who_lost_a_race_while_permissions_were_checked_wins_the_next_one_too() {
     let bench = bench();
     let Bench { cluster, fs, .. } = &bench;
-    let replace = |bytes: &[u8]| {
-        cluster.evict("f").expect("the worker drops it");
-        cluster.put("f", bytes).expect("a replacement");
-    };
     cluster.put("f", b"old").expect("a file");
     let old = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
-    replace(b"newer");
+    bench.replace(b"newer");
     fs.forget_attr(old.node);
     assert_eq!(fs.getattr(ME, old.node).await.expect_err("gone").code, Code::Stale);
     let newer = fs.lookup(ME, node::ROOT, "f").await.expect("lookup");
-    replace(b"newest");
+    bench.replace(b"newest");
     fs.forget_attr(newer.node);
     let opened = fs.open(ME, newer.node, libc::O_RDONLY).await.expect("held since the look-up");
     assert_eq!(fs.read(opened.handle, 0, 100).await.expect("read"), "newer");

@@ -124,7 +124,7 @@ pub(super) struct Leader {
 pub(super) async fn leader(masters: &[Master], tasks: &Tasks) -> Option<Leader> {
     let ask = async |master: &Master| {
         let channel = dial(master, tasks).await.ok()?;
-        let answer: ClusterResponse = soon(channel.call(method::CLUSTER, &ClusterRequest {})).await?;
+        let answer: ClusterResponse = channel.call(method::CLUSTER, &ClusterRequest {}).await.ok()?;
         let name = answer.masters.iter().find(|master| master.leader && master.self_)?.rpc.clone();
         let highest = answer.masters.iter().map(|master| master.slot).max()?;
         let epoch = answer.cluster.map(|mark| mark.epoch).unwrap_or_default();
